@@ -1,0 +1,258 @@
+//! What can go wrong with the store, as decisions rather than SQLite codes.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::ErrorCode;
+
+use crate::error::{BoxError, Classify, ErrorKind, Retry};
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another process has the store open.
+    #[error("the store {} is in use by another process", path.display())]
+    #[non_exhaustive]
+    InUse {
+        /// The store's file.
+        path: PathBuf,
+    },
+    /// The file cannot be opened or created.
+    #[error("cannot open the store {}", path.display())]
+    #[non_exhaustive]
+    Open {
+        /// The store's file.
+        path: PathBuf,
+        /// The cause.
+        source: BoxError,
+    },
+    /// Another connection held the lock for longer than the time limit.
+    #[error("the store was busy: failed to {operation}")]
+    #[non_exhaustive]
+    Busy {
+        /// What was being done.
+        operation: &'static str,
+        /// The cause.
+        source: BoxError,
+    },
+    /// The disk, or the quota on it, is full.
+    #[error("the disk is full: failed to {operation}")]
+    #[non_exhaustive]
+    DiskFull {
+        /// What was being done.
+        operation: &'static str,
+        /// The cause.
+        source: BoxError,
+    },
+    /// The file is damaged or is not a store.
+    #[error("the store is damaged: {found}")]
+    #[non_exhaustive]
+    Corrupt {
+        /// What was found.
+        found: String,
+    },
+    /// A unique or check constraint refused the change.
+    #[error("a constraint refused to {operation}")]
+    #[non_exhaustive]
+    Constraint {
+        /// What was being done.
+        operation: &'static str,
+        /// The cause.
+        source: BoxError,
+    },
+    /// The operating system failed to read or write; the change may or may not be on disk.
+    #[error("input or output failed: could not {operation}")]
+    #[non_exhaustive]
+    Io {
+        /// What was being done.
+        operation: &'static str,
+        /// The cause.
+        source: BoxError,
+    },
+    /// The file was written by a later version of a layer.
+    #[error("layer {layer} is at version {found} in the file, this program knows {known}")]
+    #[non_exhaustive]
+    TooNew {
+        /// The layer.
+        layer: String,
+        /// The version in the file.
+        found: u32,
+        /// The newest version this program knows.
+        known: u32,
+    },
+    /// The store is closed.
+    #[error("the store is closed")]
+    Closed,
+    /// A statement or a write function is wrong: a bug in the layer.
+    #[error("failed to {operation}")]
+    #[non_exhaustive]
+    Internal {
+        /// What was being done.
+        operation: &'static str,
+        /// The cause.
+        source: BoxError,
+    },
+}
+
+/// Names the operation that failed: `.map_err(sql("insert the task"))`.
+pub fn sql(operation: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
+    move |source| Error::from_sqlite(operation, source)
+}
+
+impl Error {
+    pub(super) const fn closed() -> Self {
+        Self::Closed
+    }
+
+    pub(super) const fn damaged(found: String) -> Self {
+        Self::Corrupt { found }
+    }
+
+    pub(super) fn open(path: &Path, source: impl Into<BoxError>) -> Self {
+        Self::Open {
+            path: path.to_owned(),
+            source: source.into(),
+        }
+    }
+
+    pub(super) fn internal(operation: &'static str, source: impl Into<BoxError>) -> Self {
+        Self::Internal {
+            operation,
+            source: source.into(),
+        }
+    }
+
+    pub(super) fn undone() -> Self {
+        let source = "a failing statement ended the transaction".into();
+        Self::Busy {
+            operation: "keep a batch of writes",
+            source,
+        }
+    }
+
+    /// Describes the error that undid a whole batch to one of its writes.
+    pub(super) fn for_neighbour(&self) -> Self {
+        let source = || BoxError::from(format!("the commit it shared failed: {self}"));
+        match self {
+            Self::Busy { operation, .. } => Self::Busy {
+                operation,
+                source: source(),
+            },
+            Self::DiskFull { operation, .. } => Self::DiskFull {
+                operation,
+                source: source(),
+            },
+            Self::Io { operation, .. } => Self::Io {
+                operation,
+                source: source(),
+            },
+            Self::Corrupt { found } => Self::Corrupt {
+                found: found.clone(),
+            },
+            _ => Self::Internal {
+                operation: "commit",
+                source: source(),
+            },
+        }
+    }
+
+    fn from_sqlite(operation: &'static str, error: rusqlite::Error) -> Self {
+        let source: BoxError = match &error {
+            rusqlite::Error::SqliteFailure(code, _message) => match code.code {
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => {
+                    return Self::Corrupt {
+                        found: format!("cannot {operation}: {error}"),
+                    };
+                }
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => {
+                    return Self::Busy {
+                        operation,
+                        source: error.into(),
+                    };
+                }
+                ErrorCode::DiskFull => {
+                    return Self::DiskFull {
+                        operation,
+                        source: error.into(),
+                    };
+                }
+                ErrorCode::ConstraintViolation => {
+                    return Self::Constraint {
+                        operation,
+                        source: error.into(),
+                    };
+                }
+                ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::PermissionDenied => {
+                    return Self::Io {
+                        operation,
+                        source: error.into(),
+                    };
+                }
+                _ => error.into(),
+            },
+            _ => error.into(),
+        };
+        Self::Internal { operation, source }
+    }
+}
+
+impl Classify for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InUse { .. } | Self::Constraint { .. } => ErrorKind::Conflict,
+            Self::Open { .. } | Self::Busy { .. } | Self::Io { .. } => ErrorKind::Unavailable,
+            Self::DiskFull { .. } => ErrorKind::Exhausted,
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::TooNew { .. } => ErrorKind::Unsupported,
+            Self::Closed => ErrorKind::Canceled,
+            Self::Internal { .. } => ErrorKind::Internal,
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Busy { .. } | Self::DiskFull { .. } | Self::InUse { .. } => Retry::Safe,
+            Self::Io { .. } => Retry::Unknown,
+            _ => Retry::Never,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::InUse { .. } => "store.in_use",
+            Self::Open { .. } => "store.open",
+            Self::Busy { .. } => "store.busy",
+            Self::DiskFull { .. } => "store.disk_full",
+            Self::Corrupt { .. } => "store.corrupt",
+            Self::Constraint { .. } => "store.constraint",
+            Self::Io { .. } => "store.io",
+            Self::TooNew { .. } => "store.too_new",
+            Self::Closed => "store.closed",
+            Self::Internal { .. } => "store.internal",
+        }
+    }
+
+    fn fix(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::InUse { .. } => "stop the other process, or choose another data directory",
+            Self::Open { .. } => "check that the directory exists and may be written",
+            Self::Busy { .. } => "repeat the call; nothing was changed",
+            Self::DiskFull { .. } => "free space on the disk and repeat; nothing was changed",
+            Self::Corrupt { .. } => "move the data directory aside and restore a backup of it",
+            Self::Constraint { .. } => "read the current state and decide again",
+            Self::Io { .. } => "check the disk and its permissions, then read before repeating",
+            Self::TooNew { .. } => "open the data directory with the program version that wrote it",
+            Self::Closed => "open the store again",
+            Self::Internal { .. } => "report this as a bug, with its chain of causes",
+        })
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
+}
