@@ -250,6 +250,10 @@ impl<M: Model + ?Sized> Model for Arc<M> {
 
 /// Shorthands over [`Model`], for users. Do not implement it.
 #[async_trait]
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "the `Ext` suffix is the house name for shorthands over a trait"
+)]
 pub trait ModelExt: Model {
     /// Collects a whole answer.
     ///

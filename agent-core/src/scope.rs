@@ -85,6 +85,10 @@ impl From<AgentId> for Principal {
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
 #[serde(transparent)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a number with a name; it will never carry more"
+)]
 pub struct Fence(pub u64);
 
 /// The key that makes repeating a call harmless.

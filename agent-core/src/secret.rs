@@ -1,6 +1,7 @@
 //! Values that must not reach a log, a prompt, a journal or an error.
 
-pub use secrecy::{ExposeSecret, SecretBox, SecretString};
+pub use secrecy::ExposeSecret;
+use secrecy::{SecretBox, SecretString};
 
 /// A secret text: wiped when dropped, `Debug` shows no content, no `Display`, no `Serialize`.
 pub type Secret = SecretString;
