@@ -1,1 +1,22 @@
 #![doc = include_str!("../README.md")]
+
+pub mod backend;
+mod error;
+pub mod exec;
+mod files;
+mod limits;
+mod outcome;
+mod runtime;
+mod sandbox;
+mod spec;
+mod tree;
+
+pub use error::{Error, FileProblem, Result};
+pub use exec::{Exec, Execution, Stdin};
+pub use files::{DirEntry, FileStat, FileType, Files};
+pub use limits::{Limits, Overflow};
+pub use outcome::{Exit, Outcome, Output, Stream, TrapKind};
+pub use runtime::{Capabilities, Capability, Probe, Runtime};
+pub use sandbox::{Metrics, Sandbox, SandboxExt, SandboxId, State};
+pub use spec::{Access, GuestClock, Mount, Program, Spec};
+pub use tree::{FileTree, FileTreeBuilder};

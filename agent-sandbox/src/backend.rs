@@ -1,0 +1,4 @@
+//! The backends, one feature each.
+
+#[cfg(feature = "wasm")]
+pub mod wasm;

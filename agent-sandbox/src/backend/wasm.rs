@@ -1,0 +1,5 @@
+//! WebAssembly guests on wasmtime.
+
+mod config;
+
+pub use config::Config;
