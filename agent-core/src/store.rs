@@ -11,9 +11,11 @@
 //! While one commit waits for the disk the next batch gathers in the queue, so fifty callers cost
 //! little more than one and a single caller never waits for a timer.
 
+mod connect;
 mod error;
 mod migrate;
 mod readers;
+mod stats;
 mod writer;
 
 use std::fmt;
@@ -23,12 +25,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 use crate::env::Env;
 use crate::time::{Clock, Timestamp};
 
 pub use error::{Error, sql};
+pub use stats::Stats;
 
 /// What an acknowledged write survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,8 +111,9 @@ impl Config {
 
 /// A transaction: the connection and the time the store gives its writes.
 ///
-/// A write runs inside a savepoint of a shared transaction. It must not begin, commit or roll back
-/// transactions itself.
+/// A write runs inside a savepoint of a transaction it shares with other writes. Statements that
+/// would break it are refused: those that begin, commit or roll back a transaction, change the
+/// store's settings, or attach files. Savepoints of a write's own are allowed.
 pub struct Tx<'c> {
     connection: &'c rusqlite::Connection,
     now: Timestamp,
@@ -152,13 +157,14 @@ struct Inner {
     path: PathBuf,
     durability: Durability,
     clock: Arc<dyn Clock>,
+    counters: Arc<stats::Counters>,
+    threads: TaskTracker,
     queues: Mutex<Option<Queues>>,
 }
 
 struct Queues {
     writer: mpsc::Sender<writer::Job>,
     readers: mpsc::Sender<readers::Job>,
-    ended: Vec<oneshot::Receiver<()>>,
 }
 
 impl fmt::Debug for Db {
@@ -173,35 +179,43 @@ impl fmt::Debug for Db {
 impl Db {
     /// Opens or creates the store and starts its threads. The directory must exist.
     ///
-    /// Opening takes the lock `<path>.lock` unless the configuration shares the file, then
-    /// recovers what a killed process left in the write-ahead log.
+    /// Opening takes the lock `<path>.lock`, alone or with other processes as the configuration
+    /// says, then recovers what a killed process left in the write-ahead log. The lock is held
+    /// until [`Db::close`] returns or the threads of the last handle have ended.
     ///
     /// # Errors
-    /// `Conflict` if another process has the store, `Corrupt` if the file is damaged or not a
-    /// store, `Denied` or `Unavailable` if it cannot be opened, `Exhausted` if the disk is full.
-    pub async fn open(config: Config, env: &Env) -> Result<Self, Error> {
-        let (opened_tx, opened_rx) = oneshot::channel();
-        let (writer_tx, writer_rx) = mpsc::channel(Config::QUEUE_MAX);
-        let (reader_tx, reader_rx) = mpsc::channel(Config::QUEUE_MAX);
-        let clock = Arc::clone(&env.clock);
-        let mut ended = vec![writer::start(
-            config.clone(),
+    /// `Conflict` if the store is already open, `Corrupt` if the file is damaged or not a store,
+    /// `NotFound`, `Denied` or `Unavailable` if it cannot be opened, `Exhausted` if the disk is
+    /// full.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a store nobody waits for closes again.
+    pub async fn open(mut config: Config, env: &Env) -> Result<Self, Error> {
+        // Later changes of the working directory must not move the store.
+        config.path = std::path::absolute(&config.path)
+            .map_err(|source| Error::open_io(&config.path, source))?;
+        let (path, durability) = (config.path.clone(), config.durability);
+        let (writer, writer_queue) = mpsc::channel(Config::QUEUE_MAX);
+        let (readers, readers_queue) = mpsc::channel(Config::QUEUE_MAX);
+        let (clock, threads) = (Arc::clone(&env.clock), TaskTracker::new());
+        let counters = Arc::new(stats::Counters::default());
+        let opened = writer::start(
+            config,
             Arc::clone(&clock),
-            writer_rx,
-            opened_tx,
-        )?];
-        opened_rx.await.map_err(|_ended| Error::closed())??;
-        ended.extend(readers::start(&config, &clock, reader_rx)?);
+            Arc::clone(&counters),
+            writer_queue,
+            &threads,
+        )?;
+        let connections = opened.await.map_err(|_ended| Error::closed())??;
+        readers::start(&path, connections, &clock, readers_queue, &threads)?;
         Ok(Self {
             inner: Arc::new(Inner {
-                path: config.path,
-                durability: config.durability,
+                path,
+                durability,
                 clock,
-                queues: Mutex::new(Some(Queues {
-                    writer: writer_tx,
-                    readers: reader_tx,
-                    ended,
-                })),
+                counters,
+                threads,
+                queues: Mutex::new(Some(Queues { writer, readers })),
             }),
         })
     }
@@ -322,26 +336,21 @@ impl Db {
         self.inner.clock.now()
     }
 
+    /// Returns how many writes shared how many commits.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.inner.counters.read()
+    }
+
     /// Works off the queue, ends the threads and releases the file. Later calls on any clone fail
     /// with `Canceled`.
     ///
     /// # Cancel safety
     /// Cancel safe: the store closes whether or not this future is awaited to its end.
     pub async fn close(&self) {
-        let queues = self.inner.queues.lock().take();
-        let Some(Queues {
-            writer,
-            readers,
-            ended,
-        }) = queues
-        else {
-            return;
-        };
-        drop((writer, readers));
-        for thread in ended {
-            // A thread that is gone has dropped its sender: either way it has ended.
-            let _ended = thread.await;
-        }
+        drop(self.inner.queues.lock().take());
+        self.inner.threads.close();
+        self.inner.threads.wait().await;
     }
 
     fn queue<Q>(&self, pick: impl FnOnce(&Queues) -> Q) -> Result<Q, Error> {

@@ -1,6 +1,7 @@
 //! What can go wrong with the store, as decisions rather than SQLite codes.
 
 use std::borrow::Cow;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use crate::error::{BoxError, Classify, ErrorKind, Retry};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// Another process has the store open.
-    #[error("the store {} is in use by another process", path.display())]
+    /// Another process, or another handle of this one, has the store open.
+    #[error("the store {} is already in use", path.display())]
     #[non_exhaustive]
     InUse {
         /// The store's file.
@@ -25,6 +26,8 @@ pub enum Error {
     Open {
         /// The store's file.
         path: PathBuf,
+        /// What a caller can decide on.
+        kind: ErrorKind,
         /// The cause.
         source: BoxError,
     },
@@ -113,6 +116,24 @@ impl Error {
     pub(super) fn open(path: &Path, source: impl Into<BoxError>) -> Self {
         Self::Open {
             path: path.to_owned(),
+            kind: ErrorKind::Unavailable,
+            source: source.into(),
+        }
+    }
+
+    /// Like [`Self::open`], with the kind the operating system's error tells.
+    pub(super) fn open_io(path: &Path, source: io::Error) -> Self {
+        let kind = match source.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                ErrorKind::Denied
+            }
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
+            io::ErrorKind::NotFound => ErrorKind::NotFound,
+            _ => ErrorKind::Unavailable,
+        };
+        Self::Open {
+            path: path.to_owned(),
+            kind,
             source: source.into(),
         }
     }
@@ -132,9 +153,9 @@ impl Error {
         }
     }
 
-    /// Describes the error that undid a whole batch to one of its writes.
-    pub(super) fn for_neighbour(&self) -> Self {
-        let source = || BoxError::from(format!("the commit it shared failed: {self}"));
+    /// Describes the error that undid a batch to one of its `n_writes` writes.
+    pub(super) fn for_write_of(&self, n_writes: usize) -> Self {
+        let source = || BoxError::from(format!("the commit failed: {}", chain(self)));
         match self {
             Self::Busy { operation, .. } => Self::Busy {
                 operation,
@@ -150,6 +171,17 @@ impl Error {
             },
             Self::Corrupt { found } => Self::Corrupt {
                 found: found.clone(),
+            },
+            // A deferred constraint is only checked by the commit, which does not tell whose it
+            // is. Nothing was kept, so the others may repeat; the guilty write learns it once it
+            // is alone.
+            Self::Constraint { operation, .. } if n_writes > 1 => Self::Busy {
+                operation,
+                source: source(),
+            },
+            Self::Constraint { operation, .. } => Self::Constraint {
+                operation,
+                source: source(),
             },
             _ => Self::Internal {
                 operation: "commit",
@@ -195,17 +227,37 @@ impl Error {
                 }
                 _ => error.into(),
             },
+            // What was read is not what the layer wrote: the file was changed by somebody else.
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::Utf8Error(..) => {
+                return Self::Corrupt {
+                    found: format!("cannot {operation}: {error}"),
+                };
+            }
             _ => error.into(),
         };
         Self::Internal { operation, source }
     }
 }
 
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
 impl Classify for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::InUse { .. } | Self::Constraint { .. } => ErrorKind::Conflict,
-            Self::Open { .. } | Self::Busy { .. } | Self::Io { .. } => ErrorKind::Unavailable,
+            Self::Open { kind, .. } => *kind,
+            Self::Busy { .. } | Self::Io { .. } => ErrorKind::Unavailable,
             Self::DiskFull { .. } => ErrorKind::Exhausted,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::TooNew { .. } => ErrorKind::Unsupported,
@@ -239,7 +291,9 @@ impl Classify for Error {
 
     fn fix(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
-            Self::InUse { .. } => "stop the other process, or choose another data directory",
+            Self::InUse { .. } => {
+                "close the other handle or process, or choose another data directory"
+            }
             Self::Open { .. } => "check that the directory exists and may be written",
             Self::Busy { .. } => "repeat the call; nothing was changed",
             Self::DiskFull { .. } => "free space on the disk and repeat; nothing was changed",

@@ -1,13 +1,15 @@
 //! A few threads that read, each on its own connection.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
 
-use super::{Config, Error, Tx, sql, writer};
+use super::connect::Confined;
+use super::{Error, Tx};
 use crate::time::Clock;
 
 /// A queued read, which answers by itself.
@@ -30,42 +32,44 @@ where
     (Box::new(job), answer)
 }
 
-/// Starts the readers, which share one queue.
+/// Starts one thread per connection; all share one queue.
 pub(super) fn start(
-    config: &Config,
+    path: &Path,
+    connections: Vec<Confined>,
     clock: &Arc<dyn Clock>,
     queue: mpsc::Receiver<Job>,
-) -> Result<Vec<oneshot::Receiver<()>>, Error> {
+    threads: &TaskTracker,
+) -> Result<(), Error> {
     let queue = Arc::new(Mutex::new(queue));
-    let mut ended = Vec::new();
-    for n in 0..config.n_readers {
-        let connection = writer::connect(config)?;
-        connection
-            .execute_batch("PRAGMA query_only=ON")
-            .map_err(sql("make a connection read-only"))?;
-        let (ended_tx, ended_rx) = oneshot::channel();
+    for (n, connection) in connections.into_iter().enumerate() {
+        let running = threads.token();
         let (queue, clock) = (Arc::clone(&queue), Arc::clone(clock));
         std::thread::Builder::new()
             .name(format!("agent-store-reader-{n}"))
             .spawn(move || {
-                let _ended = ended_tx;
                 serve(&connection, clock.as_ref(), &queue);
+                drop(connection);
+                drop(running);
             })
-            .map_err(|e| Error::open(&config.path, e))?;
-        ended.push(ended_rx);
+            .map_err(|e| Error::open(path, e))?;
     }
-    Ok(ended)
+    Ok(())
 }
 
-fn serve(connection: &Connection, clock: &dyn Clock, queue: &Mutex<mpsc::Receiver<Job>>) {
+fn serve(connection: &Confined, clock: &dyn Clock, queue: &Mutex<mpsc::Receiver<Job>>) {
     loop {
         // The lock is held while waiting: one reader waits for a job, the others for the lock.
         let next = queue.lock().blocking_recv();
         let Some(job) = next else { return };
-        // Without the transaction each statement of the read would see its own snapshot. If it
-        // cannot begin, the job's own statements fail and report why.
-        let _began = connection.execute_batch("BEGIN");
-        job(&Tx::new(connection, clock.now()));
-        let _ended = connection.execute_batch("COMMIT");
+        read_once(connection, clock, job);
     }
+}
+
+/// Runs one read inside a transaction: without it each statement would see its own snapshot. If
+/// the transaction cannot begin, the read's own statements fail and report why.
+fn read_once(connection: &Confined, clock: &dyn Clock, job: Job) {
+    let _began = connection.control("BEGIN", "begin a read");
+    // The answer's own destructor may panic if the caller is gone; the thread serves others.
+    let _panic = connection.inside(|inner| job(&Tx::new(inner, clock.now())));
+    let _ended = connection.control("COMMIT", "end a read");
 }

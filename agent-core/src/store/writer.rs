@@ -1,18 +1,17 @@
 //! The one thread that writes, and its group commit.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
 
-use super::{Config, Error, Tx, sql};
+use super::connect::{self, Confined, SAVEPOINT};
+use super::stats::Counters;
+use super::{Config, Error, Tx};
 use crate::time::Clock;
-
-/// Statements kept prepared: more than all layers of a stack use together.
-const STATEMENT_CACHE: usize = 256;
 
 /// A queued write. Running it answers nothing yet: the answer is sent after the commit.
 pub(super) type Job = Box<dyn Write + Send>;
@@ -77,151 +76,116 @@ where
     )
 }
 
-/// Starts the writer; `opened` tells whether the file could be opened.
+/// Starts the writer, which opens the file and hands back the readers' connections: the host's
+/// threads never wait for the disk.
 pub(super) fn start(
     config: Config,
     clock: Arc<dyn Clock>,
+    counters: Arc<Counters>,
     queue: mpsc::Receiver<Job>,
-    opened: oneshot::Sender<Result<(), Error>>,
-) -> Result<oneshot::Receiver<()>, Error> {
-    let (ended_tx, ended_rx) = oneshot::channel();
+    threads: &TaskTracker,
+) -> Result<oneshot::Receiver<Result<Vec<Confined>, Error>>, Error> {
+    let (opened_tx, opened_rx) = oneshot::channel();
+    let running = threads.token();
     let path = config.path.clone();
     std::thread::Builder::new()
         .name("agent-store-writer".to_owned())
         .spawn(move || {
-            let _ended = ended_tx;
-            match open(&config) {
-                Ok((connection, lock)) => {
+            match connect::open(&config) {
+                Ok(opened) => {
                     // Whoever opens the store may be gone by now; the queue then ends at once.
-                    let _gone = opened.send(Ok(()));
-                    serve(&connection, clock.as_ref(), queue);
-                    drop(connection);
-                    drop(lock);
+                    let _gone = opened_tx.send(Ok(opened.readers));
+                    let writer = Writer {
+                        connection: opened.writer,
+                        clock,
+                        counters,
+                    };
+                    writer.serve(queue);
+                    drop(writer);
+                    drop(opened.lock);
                 }
                 Err(error) => {
-                    let _gone = opened.send(Err(error));
+                    let _gone = opened_tx.send(Err(error));
                 }
             }
+            drop(running);
         })
-        .map_err(|e| Error::open(&path, e))?;
-    Ok(ended_rx)
+        .map_err(|e| Error::open(Path::new(&path), e))?;
+    Ok(opened_rx)
 }
 
-fn open(config: &Config) -> Result<(Connection, Option<File>), Error> {
-    let lock = if config.is_shared {
-        None
-    } else {
-        Some(take_lock(&config.path)?)
-    };
-    let connection = connect(config)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
-    Ok((connection, lock))
+struct Writer {
+    connection: Confined,
+    clock: Arc<dyn Clock>,
+    counters: Arc<Counters>,
 }
 
-/// Opens a connection with the store's settings and checks that they took effect, since SQLite
-/// ignores a setting it cannot read.
-pub(super) fn connect(config: &Config) -> Result<Connection, Error> {
-    let connection =
-        Connection::open(&config.path).map_err(|source| Error::open(&config.path, source))?;
-    connection
-        .busy_timeout(Config::BUSY_TIMEOUT)
-        .map_err(sql("set the time limit for locks"))?;
-    let (synchronous, expected) = config.durability.pragma();
-    let settings = format!(
-        "PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA foreign_keys=ON;
-         PRAGMA temp_store=MEMORY; PRAGMA secure_delete=ON; PRAGMA trusted_schema=OFF;"
-    );
-    connection
-        .execute_batch(&settings)
-        .map_err(sql("apply the store's settings"))?;
-    let effective: i64 = connection
-        .query_row("PRAGMA synchronous", [], |row| row.get(0))
-        .map_err(sql("read the store's settings"))?;
-    let mode: String = connection
-        .query_row("PRAGMA journal_mode", [], |row| row.get(0))
-        .map_err(sql("read the store's settings"))?;
-    if effective != expected || mode != "wal" {
-        let found = format!("synchronous={effective} journal_mode={mode}");
-        return Err(Error::internal("apply the store's settings", found));
-    }
-    Ok(connection)
-}
-
-fn take_lock(path: &Path) -> Result<File, Error> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(PathBuf::from(name))
-        .map_err(|source| Error::open(path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::InUse {
-            path: path.to_owned(),
-        }),
-        Err(TryLockError::Error(source)) => Err(Error::open(path, source)),
-    }
-}
-
-fn serve(connection: &Connection, clock: &dyn Clock, mut queue: mpsc::Receiver<Job>) {
-    while let Some(first) = queue.blocking_recv() {
-        let mut done = Vec::new();
-        let undone = commit_batch(connection, clock, first, &mut queue, &mut done).err();
-        let undone = undone.map(Arc::new);
-        for job in done {
-            job.answer(undone.as_deref().map(Error::for_neighbour));
-        }
-    }
-}
-
-/// Runs the first write and all that are queued behind it, then commits. On an error nothing of
-/// the batch is kept.
-fn commit_batch(
-    connection: &Connection,
-    clock: &dyn Clock,
-    first: Job,
-    queue: &mut mpsc::Receiver<Job>,
-    done: &mut Vec<Job>,
-) -> Result<(), Error> {
-    let run = |statement: &str, operation| {
-        connection
-            .prepare_cached(statement)
-            .and_then(|mut prepared| prepared.execute([]))
-            .map_err(sql(operation))
-    };
-    let mut next = Some(first);
-    if let Err(error) = run("BEGIN IMMEDIATE", "begin a transaction") {
-        done.extend(next);
-        return Err(error);
-    }
-    let mut batch = || {
-        while let Some(mut job) = next.take() {
-            let mut tx = Tx::new(connection, clock.now());
-            let outcome = run("SAVEPOINT write", "begin a write").and_then(|_| {
-                let keep = job.run(&mut tx);
-                if connection.is_autocommit() {
-                    // SQLite undoes the whole transaction on a full disk and on some I/O errors.
-                    return Err(Error::undone());
-                }
-                if !keep {
-                    run("ROLLBACK TO write", "undo a write")?;
-                }
-                run("RELEASE write", "end a write")
-            });
-            done.push(job);
-            outcome?;
-            if done.len() < Config::BATCH_MAX {
-                next = queue.try_recv().ok();
+impl Writer {
+    fn serve(&self, mut queue: mpsc::Receiver<Job>) {
+        while let Some(first) = queue.blocking_recv() {
+            let mut batch = Vec::new();
+            let undone = self.commit_batch(first, &mut queue, &mut batch).err();
+            let n_jobs = batch.len();
+            self.counters.count(n_jobs, undone.is_none());
+            for job in batch {
+                let undone = undone.as_ref().map(|error| error.for_write_of(n_jobs));
+                // A destructor or conversion of the caller's own type may panic; the next answer
+                // is owed all the same.
+                let _panic = catch_unwind(AssertUnwindSafe(|| job.answer(undone)));
             }
         }
-        run("COMMIT", "commit")
-    };
-    let result = batch();
-    if result.is_err() && !connection.is_autocommit() {
-        // The answer is an error either way; a transaction left open would poison the next batch.
-        let _undone = run("ROLLBACK", "undo a batch");
     }
-    result.map(|_| ())
+
+    /// Runs the first write and all that are queued behind it, then commits. On an error nothing
+    /// of the batch is kept.
+    fn commit_batch(
+        &self,
+        first: Job,
+        queue: &mut mpsc::Receiver<Job>,
+        batch: &mut Vec<Job>,
+    ) -> Result<(), Error> {
+        let mut next = Some(first);
+        let result = self
+            .connection
+            .control("BEGIN IMMEDIATE", "begin a transaction")
+            .and_then(|()| {
+                while let Some(mut job) = next.take() {
+                    let outcome = self.run_one(&mut job);
+                    batch.push(job);
+                    outcome?;
+                    if batch.len() < Config::BATCH_MAX {
+                        next = queue.try_recv().ok();
+                    }
+                }
+                self.connection.control("COMMIT", "commit")
+            });
+        batch.extend(next);
+        if result.is_err() && !self.connection.connection.is_autocommit() {
+            // The answer is an error either way; a transaction left open would poison the next
+            // batch.
+            let _undone = self.connection.control("ROLLBACK", "undo a batch");
+        }
+        result
+    }
+
+    /// Runs one write in its savepoint. An error undoes the batch; a failing write is no error.
+    fn run_one(&self, job: &mut Job) -> Result<(), Error> {
+        let now = self.clock.now();
+        self.control("SAVEPOINT", "begin a write")?;
+        let run = |inner: &Connection| job.run(&mut Tx::new(inner, now));
+        let keep = self.connection.inside(run).unwrap_or(false);
+        if self.connection.connection.is_autocommit() {
+            // SQLite itself undoes the whole transaction on a full disk and on some I/O errors.
+            return Err(Error::undone());
+        }
+        if !keep {
+            self.control("ROLLBACK TO", "undo a write")?;
+        }
+        self.control("RELEASE", "end a write")
+    }
+
+    fn control(&self, verb: &str, operation: &'static str) -> Result<(), Error> {
+        self.connection
+            .control(&format!("{verb} {SAVEPOINT}"), operation)
+    }
 }
