@@ -1,0 +1,413 @@
+//! Trees without a work tree: three-way merge, edits and differences.
+//!
+//! Merging descends only into directories both sides changed, so its cost follows the change, not
+//! the repository. Whatever is not settled by "one side changed it" or a clean merge of a file's
+//! text goes to libgit2's merge of the whole trees, which follows renames and names conflicts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use git2::{IndexEntry, IndexTime, MergeOptions, ObjectType, Oid, Repository, Tree, TreeBuilder};
+
+use super::open::failed;
+use super::{Edit, from_oid};
+use crate::merge::conflict::{Conflict, ConflictKind};
+use crate::merge::error::{Error, Result};
+use crate::merge::object::{ObjectId, RepoPath};
+
+/// How a three-way merge ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Merged {
+    /// Both sides fit together.
+    #[non_exhaustive]
+    Clean {
+        /// The merged tree.
+        tree: ObjectId,
+    },
+    /// They do not.
+    #[non_exhaustive]
+    Conflicted {
+        /// Every path in conflict, in order.
+        conflicts: Vec<Conflict>,
+    },
+}
+
+const DIRECTORY: i32 = 0o040_000;
+const FILE: i32 = 0o100_644;
+const EXECUTABLE: i32 = 0o100_755;
+
+/// What a name stands for in a directory.
+type Slot = Option<(Oid, i32)>;
+
+/// Merges three trees.
+pub(super) fn merge(
+    repo: &Repository,
+    base: &Tree<'_>,
+    ours: &Tree<'_>,
+    theirs: &Tree<'_>,
+) -> Result<Merged> {
+    if let Some(tree) = merge_directory(repo, base, ours, theirs, 0)? {
+        return Ok(Merged::Clean {
+            tree: from_oid(tree),
+        });
+    }
+    merge_whole(repo, base, ours, theirs)
+}
+
+/// Merges one directory, or returns `None` if some path needs the whole trees to decide.
+fn merge_directory(
+    repo: &Repository,
+    base: &Tree<'_>,
+    ours: &Tree<'_>,
+    theirs: &Tree<'_>,
+    depth: usize,
+) -> Result<Option<Oid>> {
+    Error::limit("a tree's depth", RepoPath::PARTS_MAX, depth)?;
+    let mut merged = repo
+        .treebuilder(Some(ours))
+        .map_err(failed("copy a tree"))?;
+    for name in differing_names(base, theirs) {
+        let (was, our, their) = (slot(base, &name), slot(ours, &name), slot(theirs, &name));
+        let settled = if our == was {
+            their
+        } else if our == their && our.is_some() {
+            our
+        } else {
+            let (Some(was), Some(our), Some(their)) = (was, our, their) else {
+                return Ok(None);
+            };
+            match merge_slot(repo, was, our, their, depth)? {
+                Some(settled) => settled,
+                None => return Ok(None),
+            }
+        };
+        if settled != our {
+            put(&mut merged, &name, settled)?;
+        }
+    }
+    merged.write().map(Some).map_err(failed("write a tree"))
+}
+
+/// Merges what a name stands for where both sides changed it: two directories, or two files.
+fn merge_slot(
+    repo: &Repository,
+    was: (Oid, i32),
+    our: (Oid, i32),
+    their: (Oid, i32),
+    depth: usize,
+) -> Result<Option<Slot>> {
+    if [was.1, our.1, their.1] == [DIRECTORY; 3] {
+        let [base, ours, theirs] = [was.0, our.0, their.0].map(|id| repo.find_tree(id));
+        let read = failed("read a tree");
+        let (base, ours, theirs) = match (base, ours, theirs) {
+            (Ok(base), Ok(ours), Ok(theirs)) => (base, ours, theirs),
+            (Err(e), _, _) | (_, Err(e), _) | (_, _, Err(e)) => return Err(read(e)),
+        };
+        let Some(id) = merge_directory(repo, &base, &ours, &theirs, depth.saturating_add(1))?
+        else {
+            return Ok(None);
+        };
+        let empty = repo
+            .find_tree(id)
+            .map_err(failed("read a tree"))?
+            .is_empty();
+        return Ok(Some((!empty).then_some((id, DIRECTORY))));
+    }
+    let regular = |mode: i32| mode == FILE || mode == EXECUTABLE;
+    if !(regular(was.1) && regular(our.1) && regular(their.1)) {
+        return Ok(None);
+    }
+    // Two values of a mode: if both sides differ from the base, they agree.
+    let mode = if our.1 == was.1 { their.1 } else { our.1 };
+    if our.0 == was.0 || our.0 == their.0 {
+        return Ok(Some(Some((their.0, mode))));
+    }
+    if their.0 == was.0 {
+        return Ok(Some(Some((our.0, mode))));
+    }
+    let [was, our, their] = [was.0, our.0, their.0].map(index_entry);
+    let file = repo
+        .merge_file_from_index(&was, &our, &their, None)
+        .map_err(failed("merge a file"))?;
+    if !file.is_automergeable() {
+        return Ok(None);
+    }
+    let id = repo
+        .blob(file.content())
+        .map_err(failed("write a merged file"))?;
+    Ok(Some(Some((id, mode))))
+}
+
+/// Merges whole trees with rename detection, and names the conflicts.
+fn merge_whole(
+    repo: &Repository,
+    base: &Tree<'_>,
+    ours: &Tree<'_>,
+    theirs: &Tree<'_>,
+) -> Result<Merged> {
+    let mut options = MergeOptions::new();
+    options.find_renames(true).skip_reuc(true);
+    let mut index = repo
+        .merge_trees(base, ours, theirs, Some(&options))
+        .map_err(failed("merge trees"))?;
+    if !index.has_conflicts() {
+        let tree = index
+            .write_tree_to(repo)
+            .map_err(failed("write a merged tree"))?;
+        return Ok(Merged::Clean {
+            tree: from_oid(tree),
+        });
+    }
+    let mut conflicts: BTreeMap<RepoPath, ConflictKind> = BTreeMap::new();
+    for conflict in index.conflicts().map_err(failed("list conflicts"))? {
+        let conflict = conflict.map_err(failed("list conflicts"))?;
+        let sides = [&conflict.ancestor, &conflict.our, &conflict.their];
+        let kind = match sides.map(Option::is_some) {
+            [true, true, true] => ConflictKind::Content,
+            [false, true, true] => ConflictKind::BothAdded,
+            [true, false, true] => ConflictKind::DeletedByUs,
+            [true, true, false] => ConflictKind::DeletedByThem,
+            _ => ConflictKind::Structure,
+        };
+        if let Some(entry) = sides.into_iter().flatten().next() {
+            conflicts.insert(RepoPath::new(entry.path.clone())?, kind);
+        }
+    }
+    let conflicts = conflicts
+        .into_iter()
+        .map(|(path, kind)| Conflict { path, kind })
+        .collect();
+    Ok(Merged::Conflicted { conflicts })
+}
+
+/// A tree of edits, one level per directory.
+pub(super) enum EditNode {
+    Leaf(RepoPath, Edit),
+    Directory(BTreeMap<Vec<u8>, Self>),
+}
+
+/// Arranges edits by directory.
+pub(super) fn arrange(edits: BTreeMap<RepoPath, Edit>) -> Result<BTreeMap<Vec<u8>, EditNode>> {
+    let mut root = BTreeMap::new();
+    for (path, edit) in edits {
+        let mut level = &mut root;
+        let bytes = path.as_bytes().to_vec();
+        let mut parts = bytes.split(|b| *b == b'/').peekable();
+        while let Some(part) = parts.next() {
+            if parts.peek().is_none() {
+                if level.contains_key(part) {
+                    return Err(Error::NotAFile { path });
+                }
+                level.insert(part.to_vec(), EditNode::Leaf(path, edit));
+                break;
+            }
+            let node = level
+                .entry(part.to_vec())
+                .or_insert_with(|| EditNode::Directory(BTreeMap::new()));
+            let EditNode::Directory(below) = node else {
+                return Err(Error::NotAFile { path });
+            };
+            level = below;
+        }
+    }
+    Ok(root)
+}
+
+/// Applies edits to a directory and returns its tree, or `None` if nothing is left in it.
+pub(super) fn edited(
+    repo: &Repository,
+    tree: Option<&Tree<'_>>,
+    edits: &BTreeMap<Vec<u8>, EditNode>,
+) -> Result<Option<Oid>> {
+    let mut builder = repo.treebuilder(tree).map_err(failed("copy a tree"))?;
+    for (name, node) in edits {
+        let current = tree.and_then(|tree| slot(tree, name));
+        let next = match node {
+            EditNode::Leaf(path, edit) => edit_file(repo, current, path, edit)?,
+            EditNode::Directory(below) => {
+                let below_tree = match current {
+                    None => None,
+                    Some((id, DIRECTORY)) => {
+                        Some(repo.find_tree(id).map_err(failed("read a tree"))?)
+                    }
+                    Some(_) => {
+                        return Err(Error::NotAFile {
+                            path: first_path(below)?,
+                        });
+                    }
+                };
+                edited(repo, below_tree.as_ref(), below)?.map(|id| (id, DIRECTORY))
+            }
+        };
+        put(&mut builder, name, next)?;
+    }
+    if builder.is_empty() {
+        return Ok(None);
+    }
+    builder.write().map(Some).map_err(failed("write a tree"))
+}
+
+fn edit_file(repo: &Repository, current: Slot, path: &RepoPath, edit: &Edit) -> Result<Slot> {
+    let mode = match current {
+        None => None,
+        Some((_, mode @ (FILE | EXECUTABLE))) => Some(mode),
+        Some(_) => return Err(Error::NotAFile { path: path.clone() }),
+    };
+    match edit {
+        Edit::Put(bytes) => {
+            let id = repo.blob(bytes).map_err(failed("write a file"))?;
+            Ok(Some((id, mode.unwrap_or(FILE))))
+        }
+        Edit::Delete if mode.is_none() => Err(Error::NotFound {
+            what: "file to delete",
+            name: path.to_string(),
+        }),
+        Edit::Delete => Ok(None),
+    }
+}
+
+fn first_path(edits: &BTreeMap<Vec<u8>, EditNode>) -> Result<RepoPath> {
+    match edits.values().next() {
+        Some(EditNode::Leaf(path, _)) => Ok(path.clone()),
+        Some(EditNode::Directory(below)) => first_path(below),
+        None => Err(Error::invalid("edits", "a directory without an edit")),
+    }
+}
+
+/// Calls `visit` with the path of every file that differs between two trees.
+pub(super) fn changed(
+    repo: &Repository,
+    base: &Tree<'_>,
+    head: &Tree<'_>,
+    visit: &mut dyn FnMut(Vec<u8>) -> Result<()>,
+) -> Result<()> {
+    changed_below(repo, Some(base), Some(head), &mut Vec::new(), visit)
+}
+
+fn changed_below(
+    repo: &Repository,
+    base: Option<&Tree<'_>>,
+    head: Option<&Tree<'_>>,
+    prefix: &mut Vec<u8>,
+    visit: &mut dyn FnMut(Vec<u8>) -> Result<()>,
+) -> Result<()> {
+    let parts = prefix.iter().filter(|b| **b == b'/').count();
+    Error::limit("a tree's depth", RepoPath::PARTS_MAX, parts)?;
+    let names: BTreeSet<Vec<u8>> = [base, head].into_iter().flatten().flat_map(names).collect();
+    for name in names {
+        let was = base.and_then(|tree| slot(tree, &name));
+        let is = head.and_then(|tree| slot(tree, &name));
+        if was == is {
+            continue;
+        }
+        let length = prefix.len();
+        prefix.extend_from_slice(&name);
+        let file = |slot: Slot| slot.is_some_and(|(_, mode)| mode != DIRECTORY);
+        if file(was) || file(is) {
+            visit(prefix.clone())?;
+        }
+        let directory = |slot: Slot| match slot {
+            Some((id, DIRECTORY)) => repo.find_tree(id).map(Some).map_err(failed("read a tree")),
+            _ => Ok(None),
+        };
+        let (was, is) = (directory(was)?, directory(is)?);
+        if was.is_some() || is.is_some() {
+            prefix.push(b'/');
+            changed_below(repo, was.as_ref(), is.as_ref(), prefix, visit)?;
+        }
+        prefix.truncate(length);
+    }
+    Ok(())
+}
+
+/// Collects the trees and files of `head` that `base` does not have at the same place.
+pub(super) fn objects_added(
+    repo: &Repository,
+    base: Option<&Tree<'_>>,
+    head: &Tree<'_>,
+    added: &mut BTreeSet<Oid>,
+) -> Result<()> {
+    if base.is_some_and(|base| base.id() == head.id()) || !added.insert(head.id()) {
+        return Ok(());
+    }
+    for entry in head {
+        let was = base.and_then(|tree| slot(tree, entry.name_bytes()));
+        if was == Some((entry.id(), entry.filemode())) {
+            continue;
+        }
+        match entry.kind() {
+            Some(ObjectType::Tree) => {
+                let is = repo.find_tree(entry.id()).map_err(failed("read a tree"))?;
+                let was = match was {
+                    Some((id, DIRECTORY)) => {
+                        Some(repo.find_tree(id).map_err(failed("read a tree"))?)
+                    }
+                    _ => None,
+                };
+                objects_added(repo, was.as_ref(), &is, added)?;
+            }
+            Some(ObjectType::Blob) => drop(added.insert(entry.id())),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn names<'a>(tree: &'a Tree<'_>) -> impl Iterator<Item = Vec<u8>> + 'a {
+    tree.iter().map(|entry| entry.name_bytes().to_vec())
+}
+
+/// Returns the names whose slots differ, in order.
+fn differing_names(base: &Tree<'_>, other: &Tree<'_>) -> BTreeSet<Vec<u8>> {
+    let added_or_changed = other
+        .iter()
+        .filter(|e| slot(base, e.name_bytes()) != Some((e.id(), e.filemode())))
+        .map(|e| e.name_bytes().to_vec());
+    let removed = names(base).filter(|name| other.get_name_bytes(name).is_none());
+    added_or_changed.chain(removed).collect()
+}
+
+fn slot(tree: &Tree<'_>, name: &[u8]) -> Slot {
+    tree.get_name_bytes(name)
+        .map(|entry| (entry.id(), entry.filemode()))
+}
+
+fn put(builder: &mut TreeBuilder<'_>, name: &[u8], slot: Slot) -> Result<()> {
+    match slot {
+        Some((id, mode)) => builder
+            .insert(name.to_vec(), id, mode)
+            .map(drop)
+            .map_err(failed("build a tree")),
+        None => {
+            let present = builder
+                .get(name.to_vec())
+                .map_err(failed("build a tree"))?
+                .is_some();
+            if present {
+                builder
+                    .remove(name.to_vec())
+                    .map_err(failed("build a tree"))
+            } else {
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Wraps a blob for libgit2's merge of one file, which looks at nothing but the id and the mode.
+fn index_entry(id: Oid) -> IndexEntry {
+    IndexEntry {
+        ctime: IndexTime::new(0, 0),
+        mtime: IndexTime::new(0, 0),
+        dev: 0,
+        ino: 0,
+        mode: 0o100_644,
+        uid: 0,
+        gid: 0,
+        file_size: 0,
+        id,
+        flags: 0,
+        flags_extended: 0,
+        path: b"file".to_vec(),
+    }
+}

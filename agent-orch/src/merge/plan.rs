@@ -1,0 +1,648 @@
+//! Which changes to batch, test, split and settle: a pure function of a snapshot, without a clock
+//! or IO.
+//!
+//! A round is a chain of segments on top of the target. The candidate of segment *n* is the target
+//! with the segments up to *n* merged, so whatever prefix of the chain passes can land as tested.
+//! A failed segment becomes a group of suspects, which is split in later rounds and never batched
+//! with anything else. A change found guilty is tried alone before it is rejected.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agent_core::{AgentId, TaskId};
+use serde::{Deserialize, Serialize};
+
+use super::conflict::Conflict;
+use super::object::{ObjectId, RepoPath};
+
+/// A change that waits to land.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Change {
+    /// The task the change settles; it names the change.
+    pub task: TaskId,
+    /// The agent that made it.
+    pub agent: AgentId,
+    /// Its commit.
+    pub head: ObjectId,
+    /// The paths it touches.
+    pub paths: BTreeSet<RepoPath>,
+    /// 0 is the most urgent.
+    pub priority: u8,
+    /// The tasks whose changes must land first.
+    pub after: Vec<TaskId>,
+}
+
+impl Change {
+    /// The least urgent priority.
+    pub const PRIORITY_MAX: u8 = 4;
+
+    /// Describes a change: priority 2, after nothing.
+    #[must_use]
+    pub const fn new(
+        task: TaskId,
+        agent: AgentId,
+        head: ObjectId,
+        paths: BTreeSet<RepoPath>,
+    ) -> Self {
+        Self {
+            task,
+            agent,
+            head,
+            paths,
+            priority: 2,
+            after: Vec::new(),
+        }
+    }
+
+    /// Sets the priority, 0 to 4. Default: 2. A larger number counts as 4.
+    #[must_use]
+    pub fn with_priority(mut self, priority: u8) -> Self {
+        self.priority = priority.min(Self::PRIORITY_MAX);
+        self
+    }
+
+    /// Sets the tasks whose changes must land first. Default: none.
+    #[must_use]
+    pub fn with_after(mut self, after: Vec<TaskId>) -> Self {
+        self.after = after;
+        self
+    }
+}
+
+/// The numbers a plan goes by.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    pub(super) window_min: usize,
+    pub(super) window_max: usize,
+    pub(super) split_ways: usize,
+    pub(super) checks_max: usize,
+    pub(super) failures_max: u32,
+    pub(super) author_rounds_max: u32,
+    pub(super) resolver_rounds_max: u32,
+}
+
+impl Default for Limits {
+    /// Batches of 4 to 64 changes, split in 4, one check at a time, rejected at the second failure;
+    /// a conflict goes to the author twice, to the resolver once, then to a person.
+    fn default() -> Self {
+        Self {
+            window_min: 4,
+            window_max: 64,
+            split_ways: 4,
+            checks_max: 1,
+            failures_max: 2,
+            author_rounds_max: 2,
+            resolver_rounds_max: 1,
+        }
+    }
+}
+
+impl Limits {
+    /// Sets the smallest and largest batch, at least 1. Default: 4 and 64. The batch doubles when one
+    /// lands whole and halves when a change is rejected; flaky checks that pass alone leave it.
+    #[must_use]
+    pub fn with_window(mut self, min: usize, max: usize) -> Self {
+        self.window_min = min.max(1);
+        self.window_max = max.max(self.window_min);
+        self
+    }
+
+    /// Sets into how many parts a failed batch is split, at least 2. Default: 4.
+    #[must_use]
+    pub fn with_split_ways(mut self, ways: usize) -> Self {
+        self.split_ways = ways.max(2);
+        self
+    }
+
+    /// Sets how many checks may run at once, at least 1. Default: 1. With more, batches are tested
+    /// on top of batches that have not landed.
+    #[must_use]
+    pub fn with_checks_max(mut self, checks: usize) -> Self {
+        self.checks_max = checks.max(1);
+        self
+    }
+
+    /// Sets at which failed check a change is rejected, at least 1. Default: 2, so that a change is
+    /// never rejected by what another change in its batch did.
+    #[must_use]
+    pub fn with_failures_max(mut self, failures: u32) -> Self {
+        self.failures_max = failures.max(1);
+        self
+    }
+
+    /// Sets how often a conflict goes back to its author, and then to the resolver, before a person
+    /// is asked. Default: 2 and 1.
+    #[must_use]
+    pub fn with_resolution(mut self, author: u32, resolver: u32) -> Self {
+        self.author_rounds_max = author;
+        self.resolver_rounds_max = resolver;
+        self
+    }
+}
+
+/// Who resolves a conflict next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Resolution {
+    /// The author makes the change again on the commit named beside it.
+    Author,
+    /// A resolver agent, one at a time per lane.
+    Resolver,
+    /// A person.
+    Human,
+}
+
+/// Why a change will not land as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Rejection {
+    /// It failed its check alone.
+    #[non_exhaustive]
+    CheckFailed {
+        /// What the check said.
+        summary: String,
+    },
+    /// It must land after a change that was rejected.
+    #[non_exhaustive]
+    DependencyRejected {
+        /// That change.
+        task: TaskId,
+    },
+    /// The queue was closed while it waited.
+    Closed,
+}
+
+/// Where a change stands. All but `Waiting` are final for its commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Status {
+    /// In the queue.
+    Waiting,
+    /// Landed.
+    #[non_exhaustive]
+    Landed {
+        /// The merge commit.
+        commit: ObjectId,
+    },
+    /// Will not land.
+    #[non_exhaustive]
+    Rejected {
+        /// Why.
+        rejection: Rejection,
+    },
+    /// Does not fit the target. The task may propose another commit.
+    #[non_exhaustive]
+    Conflicted {
+        /// Where; empty if it shares no history with the target.
+        conflicts: Vec<Conflict>,
+        /// The commit it was tried on, and should be made again on.
+        onto: ObjectId,
+        /// Who acts next.
+        resolution: Resolution,
+    },
+}
+
+/// A change that reached a final status.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Settled {
+    /// The task.
+    pub task: TaskId,
+    /// The change's commit.
+    pub head: ObjectId,
+    /// Where it stands.
+    pub status: Status,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Item {
+    change: Change,
+    seq: u64,
+    status: Status,
+    failures: u32,
+    conflicts: u32,
+}
+
+/// All a queue knows. What it holds beyond the repository is which changes failed together, how
+/// often, and in which order they came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Snapshot {
+    version: u32,
+    window: usize,
+    next_seq: u64,
+    suspects_next: bool,
+    items: BTreeMap<TaskId, Item>,
+    suspects: Vec<Vec<TaskId>>,
+    /// Not stored: the target's history says it.
+    #[serde(skip)]
+    landed: BTreeMap<TaskId, ObjectId>,
+}
+
+impl Default for Snapshot {
+    fn default() -> Self {
+        Self {
+            version: Self::VERSION,
+            window: 0,
+            next_seq: 0,
+            suspects_next: false,
+            items: BTreeMap::new(),
+            suspects: Vec::new(),
+            landed: BTreeMap::new(),
+        }
+    }
+}
+
+/// A chain of segments to merge and test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Round {
+    /// The changes, segment by segment, in the order they are merged.
+    pub segments: Vec<Vec<TaskId>>,
+    /// The last segment completes a chain that is known to fail, and is not tested again.
+    pub last_is_known_to_fail: bool,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// What to merge and test; `None` if nothing can be.
+    pub round: Option<Round>,
+    /// Changes whose dependency was rejected.
+    pub rejected: Vec<(TaskId, Rejection)>,
+    /// Changes that wait for a dependency.
+    pub blocked: Vec<TaskId>,
+}
+
+/// What came of a round.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Report {
+    /// The commits that were tried. What is reported of a commit that was replaced meanwhile does
+    /// not count against the one that replaced it.
+    pub heads: BTreeMap<TaskId, ObjectId>,
+    /// The changes that landed, with their merge commits.
+    pub landed: Vec<(TaskId, ObjectId)>,
+    /// The changes that conflict with another change of the round, and not with the target.
+    pub deferred: Vec<TaskId>,
+    /// The changes that conflict with the target itself.
+    pub conflicted: Vec<(TaskId, Vec<Conflict>, ObjectId)>,
+    /// The changes left out because what they wait for was left out.
+    pub released: Vec<TaskId>,
+    /// The check could not run to the end.
+    pub interrupted: bool,
+    /// The segment whose candidate failed first, with what the check said.
+    pub failed: Option<(Vec<TaskId>, String)>,
+}
+
+impl Snapshot {
+    /// The version of the stored form.
+    pub const VERSION: u32 = 1;
+
+    /// The most changes that wait at once: ten for each task of a fleet of a thousand.
+    pub const WAITING_MAX: usize = 10_000;
+
+    /// Later arrivals that raise a waiting change by one priority, so that none starves.
+    const AGING: u64 = 256;
+
+    /// Returns where a task's change stands.
+    #[must_use]
+    pub fn status(&self, task: TaskId) -> Option<Status> {
+        match self.landed.get(&task) {
+            Some(commit) => Some(Status::Landed { commit: *commit }),
+            None => self.items.get(&task).map(|item| item.status.clone()),
+        }
+    }
+
+    /// Returns a task's change, unless it landed.
+    #[must_use]
+    pub fn change(&self, task: TaskId) -> Option<&Change> {
+        self.items.get(&task).map(|item| &item.change)
+    }
+
+    /// Returns the tasks whose changes wait.
+    pub fn waiting(&self) -> impl Iterator<Item = TaskId> + '_ {
+        let waits = |(task, item): (&TaskId, &Item)| item.waits().then_some(*task);
+        self.items.iter().filter_map(waits)
+    }
+
+    /// Takes a change in. A commit that already has a final status keeps it; another commit of the
+    /// same task replaces the one before, unless that landed. Returns where the change stands, or
+    /// `None` if the queue is full.
+    pub fn admit(&mut self, change: Change) -> Option<Status> {
+        let task = change.task;
+        let before = self.items.get(&task);
+        if self.landed.contains_key(&task)
+            || before.is_some_and(|item| item.change.head == change.head)
+        {
+            return self.status(task);
+        }
+        let conflicts = before.map_or(0, |item| item.conflicts);
+        if self.waiting().count() >= Self::WAITING_MAX {
+            return None;
+        }
+        let seq = self.next_seq;
+        self.next_seq = seq.saturating_add(1);
+        self.forget_suspect(task);
+        let item = Item {
+            change,
+            seq,
+            status: Status::Waiting,
+            failures: 0,
+            conflicts,
+        };
+        self.items.insert(task, item);
+        Some(Status::Waiting)
+    }
+
+    /// Takes in what the target's history says landed, for instance before a crash, and returns the
+    /// changes this settles.
+    pub fn reconcile(&mut self, landed: BTreeMap<TaskId, ObjectId>) -> Vec<Settled> {
+        let settled = landed
+            .into_iter()
+            .filter_map(|(t, commit)| self.settle_landed(t, commit));
+        settled.collect()
+    }
+
+    /// Decides what to do next.
+    #[must_use]
+    pub fn plan(&self, limits: &Limits) -> Plan {
+        let mut plan = Plan::default();
+        let suspects: BTreeSet<TaskId> = self.suspects.iter().flatten().copied().collect();
+        let mut order: Vec<&Item> = self
+            .items
+            .values()
+            .filter(|item| item.waits() && !suspects.contains(&item.change.task))
+            .collect();
+        order.sort_by_key(|item| (self.urgency(item), item.seq));
+        let mut chosen: Vec<&Change> = Vec::new();
+        let mut taken = BTreeSet::new();
+        let room = self.window(limits).saturating_mul(limits.checks_max);
+        for item in order {
+            let change = &item.change;
+            if let Some(task) = change.after.iter().find(|task| self.is_rejected(**task)) {
+                let rejection = Rejection::DependencyRejected { task: *task };
+                plan.rejected.push((change.task, rejection));
+            } else if !change
+                .after
+                .iter()
+                .all(|t| taken.contains(t) || self.landed.contains_key(t))
+            {
+                plan.blocked.push(change.task);
+            } else if chosen.len() < room {
+                chosen.push(change);
+                taken.insert(change.task);
+            }
+        }
+        let group = self
+            .suspects
+            .first()
+            .filter(|_| self.suspects_next || chosen.is_empty());
+        plan.round = match group {
+            Some(group) => Some(split(group, limits.split_ways)),
+            None if chosen.is_empty() => None,
+            None => {
+                let by_lane: Vec<TaskId> = lanes(&chosen).into_iter().flatten().collect();
+                let segments = by_lane.chunks(self.window(limits)).map(<[TaskId]>::to_vec);
+                Some(Round {
+                    segments: segments.collect(),
+                    last_is_known_to_fail: false,
+                })
+            }
+        };
+        plan
+    }
+
+    /// Takes in what came of a round and returns the changes that reached a final status.
+    pub fn conclude(&mut self, round: &Round, report: Report, limits: &Limits) -> Vec<Settled> {
+        let mut settled = Vec::new();
+        let tried: Vec<TaskId> = round.segments.iter().flatten().copied().collect();
+        let was_suspect = self
+            .suspects
+            .iter()
+            .flatten()
+            .any(|task| tried.contains(task));
+        for task in &tried {
+            self.forget_suspect(*task);
+        }
+        let whole = report.landed.len() == tried.len();
+        for (task, commit) in report.landed {
+            settled.extend(self.settle_landed(task, commit));
+        }
+        let heads = report.heads;
+        for (task, conflicts, onto) in report.conflicted {
+            if self.is_at(task, &heads) {
+                settled.extend(self.settle_conflict(task, conflicts, onto, limits));
+            }
+        }
+        let mut suspects = report.deferred;
+        match report.failed {
+            Some((mut group, summary)) => {
+                group.retain(|task| self.is_at(*task, &heads));
+                if let [culprit] = *group.as_slice() {
+                    settled.extend(self.blame(culprit, summary, limits));
+                } else {
+                    self.suspect(group);
+                }
+            }
+            None if whole && !was_suspect => self.window = self.window(limits).saturating_mul(2),
+            // What was suspect stays so until it was tested.
+            None if report.interrupted => suspects = tried,
+            None => {}
+        }
+        if was_suspect {
+            suspects.retain(|t| self.is_at(*t, &heads) && !report.released.contains(t));
+            self.suspect(suspects);
+        }
+        if settled
+            .iter()
+            .any(|s| matches!(s.status, Status::Rejected { .. }))
+        {
+            self.window = self.window(limits) / 2;
+        }
+        self.suspects_next = !was_suspect;
+        settled
+    }
+
+    /// Rejects changes.
+    pub fn reject(&mut self, rejected: Vec<(TaskId, Rejection)>) -> Vec<Settled> {
+        let status = |rejection| Status::Rejected { rejection };
+        rejected
+            .into_iter()
+            .filter_map(|(t, r)| self.settle(t, status(r)))
+            .collect()
+    }
+
+    fn window(&self, limits: &Limits) -> usize {
+        let window = if self.window == 0 {
+            limits.window_max / 2
+        } else {
+            self.window
+        };
+        window.clamp(limits.window_min, limits.window_max)
+    }
+
+    fn urgency(&self, item: &Item) -> u64 {
+        let age = self.next_seq.saturating_sub(item.seq) / Self::AGING;
+        u64::from(item.change.priority).saturating_sub(age)
+    }
+
+    fn is_rejected(&self, task: TaskId) -> bool {
+        matches!(self.status(task), Some(Status::Rejected { .. }))
+    }
+
+    /// Tells whether a task's change waits at the commit that was tried.
+    fn is_at(&self, task: TaskId, heads: &BTreeMap<TaskId, ObjectId>) -> bool {
+        let item = self.items.get(&task).filter(|item| item.waits());
+        item.is_some_and(|item| heads.get(&task) == Some(&item.change.head))
+    }
+
+    fn suspect(&mut self, group: Vec<TaskId>) {
+        if !group.is_empty() {
+            self.suspects.push(group);
+        }
+    }
+
+    /// Counts a failure against a change, which is tried alone next, or rejected.
+    fn blame(&mut self, task: TaskId, summary: String, limits: &Limits) -> Option<Settled> {
+        let item = self.items.get_mut(&task).filter(|item| item.waits())?;
+        item.failures = item.failures.saturating_add(1);
+        if item.failures < limits.failures_max {
+            self.suspects.push(vec![task]);
+            return None;
+        }
+        let rejection = Rejection::CheckFailed { summary };
+        self.settle(task, Status::Rejected { rejection })
+    }
+
+    fn settle_conflict(
+        &mut self,
+        task: TaskId,
+        conflicts: Vec<Conflict>,
+        onto: ObjectId,
+        limits: &Limits,
+    ) -> Option<Settled> {
+        let item = self.items.get_mut(&task).filter(|item| item.waits())?;
+        item.conflicts = item.conflicts.saturating_add(1);
+        let author = limits.author_rounds_max;
+        let resolver = author.saturating_add(limits.resolver_rounds_max);
+        let resolution = match item.conflicts {
+            n if n <= author => Resolution::Author,
+            n if n <= resolver => Resolution::Resolver,
+            _ => Resolution::Human,
+        };
+        self.settle(
+            task,
+            Status::Conflicted {
+                conflicts,
+                onto,
+                resolution,
+            },
+        )
+    }
+
+    fn settle_landed(&mut self, task: TaskId, commit: ObjectId) -> Option<Settled> {
+        let settled = self.settle(task, Status::Landed { commit });
+        self.items.remove(&task);
+        self.landed.insert(task, commit);
+        settled
+    }
+
+    fn settle(&mut self, task: TaskId, status: Status) -> Option<Settled> {
+        self.forget_suspect(task);
+        let item = self.items.get_mut(&task).filter(|item| item.waits())?;
+        item.status = status.clone();
+        item.change.paths.clear();
+        Some(Settled {
+            task,
+            head: item.change.head,
+            status,
+        })
+    }
+
+    fn forget_suspect(&mut self, task: TaskId) {
+        self.suspects
+            .iter_mut()
+            .for_each(|group| group.retain(|t| *t != task));
+        self.suspects.retain(|group| !group.is_empty());
+    }
+}
+
+impl Item {
+    fn waits(&self) -> bool {
+        self.status == Status::Waiting
+    }
+}
+
+/// Splits a group that failed as a whole. A group of one is tested by itself.
+fn split(group: &[TaskId], ways: usize) -> Round {
+    let size = group.len().div_ceil(ways).max(1);
+    let segments: Vec<Vec<TaskId>> = group.chunks(size).map(<[TaskId]>::to_vec).collect();
+    Round {
+        last_is_known_to_fail: segments.len() > 1,
+        segments,
+    }
+}
+
+/// Groups changes into lanes: changes are in one lane if they touch a common path, or one waits for
+/// the other, or a chain of such changes joins them. Changes keep their order in a lane; lanes are
+/// in the order of their first changes.
+#[must_use]
+pub fn lanes(changes: &[&Change]) -> Vec<Vec<TaskId>> {
+    let mut parents: Vec<usize> = (0..changes.len()).collect();
+    let mut owners: BTreeMap<&RepoPath, usize> = BTreeMap::new();
+    let position: BTreeMap<TaskId, usize> = changes
+        .iter()
+        .enumerate()
+        .map(|(i, change)| (change.task, i))
+        .collect();
+    for (i, change) in changes.iter().enumerate() {
+        let by_path = change
+            .paths
+            .iter()
+            .map(|path| *owners.entry(path).or_insert(i));
+        let by_path: Vec<usize> = by_path.collect();
+        let by_task = change
+            .after
+            .iter()
+            .filter_map(|task| position.get(task).copied());
+        for other in by_path.into_iter().chain(by_task) {
+            join(&mut parents, i, other);
+        }
+    }
+    let mut lanes: BTreeMap<usize, Vec<TaskId>> = BTreeMap::new();
+    for (i, change) in changes.iter().enumerate() {
+        lanes
+            .entry(root(&mut parents, i))
+            .or_default()
+            .push(change.task);
+    }
+    lanes.into_values().collect()
+}
+
+/// Joins two sets under the smaller root, so that a lane is named by its first change.
+fn join(parents: &mut [usize], a: usize, b: usize) {
+    let (a, b) = (root(parents, a), root(parents, b));
+    if let Some(parent) = parents.get_mut(a.max(b)) {
+        *parent = a.min(b);
+    }
+}
+
+fn root(parents: &mut [usize], mut at: usize) -> usize {
+    while let Some(&parent) = parents.get(at) {
+        if parent == at {
+            break;
+        }
+        let grandparent = parents.get(parent).copied().unwrap_or(parent);
+        if let Some(slot) = parents.get_mut(at) {
+            *slot = grandparent;
+        }
+        at = parent;
+    }
+    at
+}
