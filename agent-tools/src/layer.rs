@@ -1,0 +1,12 @@
+//! Toolsets around toolsets, one module each.
+//!
+//! From the outside in: [`Policed`] decides, [`Limited`] bounds, [`Combined`] joins several
+//! toolsets under one list. A policy outside a `Combined` sees the namespaced names.
+
+mod combined;
+mod limited;
+mod policed;
+
+pub use combined::Combined;
+pub use limited::Limited;
+pub use policed::Policed;
