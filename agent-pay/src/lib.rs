@@ -1,1 +1,19 @@
 #![doc = include_str!("../README.md")]
+#![deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)]
+
+mod account;
+pub mod backend;
+mod batch;
+pub mod budget;
+mod error;
+pub mod journal;
+mod ledger;
+
+pub use account::{Account, AccountName, AccountQuery, Balances, Guard};
+pub use batch::{Batch, Entry, Found, Receipt, Resolution, State, Transfer, TransferKind};
+pub use budget::{
+    Admission, Balance, BudgetPath, Budgets, Charge, Denial, Hold, HoldState, OpenBudget, Reserve,
+    SetLimit, Settle, Settled,
+};
+pub use error::{Error, Result, Shortfall};
+pub use ledger::{Anchor, Ledger, LedgerExt, StatementQuery, TrialBalance, Verified};

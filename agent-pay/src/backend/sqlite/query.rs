@@ -1,0 +1,139 @@
+//! The reads of the ledger that are not part of a write.
+
+use std::collections::BTreeMap;
+
+use agent_core::Asset;
+use agent_core::store::{Tx, sql};
+use rusqlite::{Params, Row, params};
+
+use super::book::{
+    ACCOUNT, AssetText, BATCHES, TRANSFERS, TxBook, account, batch, number, stored, transfer,
+};
+use crate::account::{Account, AccountQuery};
+use crate::batch::Transfer;
+use crate::error::{Error, Result};
+use crate::journal::{self, Auditor, Book, TransferRow};
+use crate::ledger::{Anchor, StatementQuery, TrialBalance, Verified};
+
+fn list<T>(
+    tx: &Tx<'_>,
+    statement: &str,
+    values: impl Params,
+    read: fn(&Row<'_>) -> Result<T>,
+) -> Result<Vec<T>> {
+    let mut prepared = tx
+        .sql()
+        .prepare_cached(statement)
+        .map_err(sql("prepare a query"))?;
+    let mut rows = prepared.query(values).map_err(sql("run a query"))?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next().map_err(sql("read a row"))? {
+        all.push(read(row)?);
+    }
+    Ok(all)
+}
+
+pub(super) fn accounts(tx: &Tx<'_>, query: &AccountQuery) -> Result<Vec<Account>> {
+    let under = query.under.as_str();
+    // `0` is the character behind `/`, so the range holds everything below.
+    let (first, end) = if query.is_exact {
+        (under.to_owned(), under.to_owned())
+    } else {
+        (format!("{under}/"), format!("{under}0"))
+    };
+    let after = query.after.as_ref().map_or("", |after| after.as_str());
+    let limit = query.limit.min(AccountQuery::LIMIT_MAX);
+    list(
+        tx,
+        &format!(
+            "{ACCOUNT} WHERE asset = ?1 AND (name = ?2 OR name >= ?3 AND name < ?4) \
+             AND name > ?5 ORDER BY name LIMIT ?6"
+        ),
+        params![
+            AssetText::of(query.asset).as_str(),
+            under,
+            first,
+            end,
+            after,
+            i64::try_from(limit).unwrap_or(i64::MAX),
+        ],
+        account,
+    )
+}
+
+pub(super) fn statement(tx: &Tx<'_>, query: &StatementQuery) -> Result<Vec<Transfer>> {
+    let book = TxBook::new(tx);
+    let account = book.account_by_name(query.asset, &query.account)?;
+    let account = account.ok_or_else(|| Error::AccountNotFound {
+        asset: query.asset,
+        account: query.account.clone(),
+    })?;
+    let limit = query.limit.min(StatementQuery::LIMIT_MAX);
+    let rows: Vec<TransferRow> = list(
+        tx,
+        // An account is never on both sides, so the two halves have no transfer in common.
+        "SELECT * FROM (SELECT id, batch, debit, credit, units, kind, hold FROM pay_transfer \
+         WHERE debit = ?1 AND id > ?2 ORDER BY id LIMIT ?3) UNION ALL \
+         SELECT * FROM (SELECT id, batch, debit, credit, units, kind, hold FROM pay_transfer \
+         WHERE credit = ?1 AND id > ?2 ORDER BY id LIMIT ?3) ORDER BY id LIMIT ?3",
+        params![
+            stored(account.id)?,
+            stored(query.after)?,
+            i64::try_from(limit).unwrap_or(i64::MAX),
+        ],
+        transfer,
+    )?;
+    rows.iter()
+        .map(|row| {
+            let (debit, credit) = (book.account(row.debit)?, book.account(row.credit)?);
+            Ok(journal::name_transfer(row, &debit, &credit))
+        })
+        .collect()
+}
+
+pub(super) fn trial_balance(tx: &Tx<'_>) -> Result<Vec<TrialBalance>> {
+    let mut prepared = tx
+        .sql()
+        .prepare_cached(ACCOUNT)
+        .map_err(sql("sum the ledger"))?;
+    let mut rows = prepared.query([]).map_err(sql("sum the ledger"))?;
+    let mut sums: BTreeMap<Asset, TrialBalance> = BTreeMap::new();
+    while let Some(row) = rows.next().map_err(sql("sum the ledger"))? {
+        let account = account(row)?;
+        let zero = || TrialBalance::zero(account.asset);
+        sums.entry(account.asset)
+            .or_insert_with(zero)
+            .add(&account)?;
+    }
+    Ok(sums.into_values().collect())
+}
+
+pub(super) fn verify(tx: &Tx<'_>, anchor: Option<Anchor>) -> Result<Verified> {
+    let mut auditor = Auditor::new(list(tx, ACCOUNT, [], account)?, anchor)?;
+    let operation = "read the journal";
+    let mut batches = tx.sql().prepare_cached(BATCHES).map_err(sql(operation))?;
+    let mut transfers = tx.sql().prepare_cached(TRANSFERS).map_err(sql(operation))?;
+    let mut batches = batches.query([]).map_err(sql(operation))?;
+    let mut transfers = transfers.query([]).map_err(sql(operation))?;
+    let mut waiting: Vec<TransferRow> = Vec::new();
+    while let Some(row) = batches.next().map_err(sql(operation))? {
+        let batch = batch(row)?;
+        waiting.clear();
+        while u64::try_from(waiting.len()).unwrap_or(u64::MAX) < batch.n_transfers {
+            match transfers.next().map_err(sql(operation))? {
+                Some(row) => waiting.push(transfer(row)?),
+                None => break,
+            }
+        }
+        auditor.batch(&batch, &waiting)?;
+    }
+    if transfers.next().map_err(sql(operation))?.is_some() {
+        return Err(Error::corrupt("a transfer belongs to no batch"));
+    }
+    let pending = list(tx, "SELECT batch, expires_ms FROM pay_pending", [], |row| {
+        let expires_ms: Option<i64> = row.get(1).map_err(sql("read a pending batch"))?;
+        Ok((number(row, 0)?, expires_ms))
+    })?;
+    let head = TxBook::new(tx).head()?;
+    auditor.finish(&head, &pending.into_iter().collect())
+}

@@ -1,0 +1,287 @@
+//! What can go wrong with money, as decisions.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use agent_core::{
+    Amount, Asset, BoxError, Classify, ErrorKind, IdempotencyKey, Retry, Timestamp, Unit,
+};
+
+use crate::account::AccountName;
+use crate::batch::State;
+use crate::budget::{BudgetPath, Denial};
+
+/// The result of this crate's calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an account's balance guard refused a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Shortfall {
+    /// The guarded account.
+    pub account: AccountName,
+    /// What was credited to it.
+    pub credits: Amount,
+    /// What was debited from it and posted.
+    pub debits_posted: Amount,
+    /// What holds keep from it.
+    pub debits_pending: Amount,
+    /// What the refused entry asked for.
+    pub asked: Amount,
+}
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument is not of the required form.
+    #[error("invalid {what}: {reason}")]
+    #[non_exhaustive]
+    Invalid {
+        /// Which argument.
+        what: &'static str,
+        /// Why it was refused.
+        reason: Cow<'static, str>,
+    },
+    /// A value of the common vocabulary is wrong, for example amounts of two assets.
+    #[error(transparent)]
+    Value(#[from] agent_core::Error),
+    /// A balance would leave the range of a 64-bit integer.
+    #[error("the balance of {account} would overflow")]
+    #[non_exhaustive]
+    Overflow {
+        /// The account.
+        account: AccountName,
+    },
+    /// An account was never opened.
+    #[error("no account {account} in the ledger of {asset}")]
+    #[non_exhaustive]
+    AccountNotFound {
+        /// The ledger.
+        asset: Asset,
+        /// The account.
+        account: AccountName,
+    },
+    /// An account is open with another guard.
+    #[error("account {account} is open with another guard")]
+    #[non_exhaustive]
+    AccountDiffers {
+        /// The account.
+        account: AccountName,
+    },
+    /// No batch was posted under a key.
+    #[error("nothing was posted under the key {}", key.as_str())]
+    #[non_exhaustive]
+    KeyNotFound {
+        /// The key.
+        key: IdempotencyKey,
+    },
+    /// A key was used before with another body.
+    #[error("the key {} was used with another body", key.as_str())]
+    #[non_exhaustive]
+    KeyReused {
+        /// The key.
+        key: IdempotencyKey,
+    },
+    /// The holds of a batch are resolved already, in another way than asked.
+    #[error("the holds of {} are {state}", key.as_str())]
+    #[non_exhaustive]
+    Resolved {
+        /// The key of the batch.
+        key: IdempotencyKey,
+        /// How they are resolved.
+        state: State,
+    },
+    /// The holds of a batch expired before they were captured.
+    #[error("the holds of {} expired at {expired_at}", key.as_str())]
+    #[non_exhaustive]
+    Expired {
+        /// The key of the batch.
+        key: IdempotencyKey,
+        /// When they expired.
+        expired_at: Timestamp,
+    },
+    /// A capture asked for more than was held.
+    #[error("cannot capture {asked} of a hold of {held}")]
+    #[non_exhaustive]
+    ExceedsHold {
+        /// What is held.
+        held: Amount,
+        /// What was asked.
+        asked: Amount,
+    },
+    /// A guarded account does not have what was asked.
+    #[error("account {} has too little for {}", .0.account, .0.asked)]
+    Insufficient(Box<Shortfall>),
+    /// A budget does not have what was asked.
+    #[error(transparent)]
+    OverBudget(Box<Denial>),
+    /// A budget is open with another limit.
+    #[error("budget {path} has the limit {limit}")]
+    #[non_exhaustive]
+    LimitDiffers {
+        /// The budget.
+        path: BudgetPath,
+        /// Its limit.
+        limit: Amount,
+    },
+    /// The rate card has no price for something that was used.
+    #[error("rate card {card} has no price for {} of {resource}", unit.name())]
+    #[non_exhaustive]
+    Unpriced {
+        /// The version of the card.
+        card: String,
+        /// What was used.
+        resource: String,
+        /// The unit without a price.
+        unit: Unit,
+    },
+    /// The stored ledger contradicts itself.
+    #[error("the ledger is damaged: {found}")]
+    #[non_exhaustive]
+    Corrupt {
+        /// What was found.
+        found: String,
+    },
+    /// A backend failed.
+    #[error("{backend} failed to {operation}")]
+    #[non_exhaustive]
+    Backend {
+        /// The backend's name.
+        backend: &'static str,
+        /// What it was doing.
+        operation: &'static str,
+        /// What a caller can decide on.
+        kind: ErrorKind,
+        /// Whether the call may be repeated.
+        retry: Retry,
+        /// The cause.
+        source: BoxError,
+    },
+}
+
+impl Error {
+    /// Creates an [`Error::Invalid`].
+    #[must_use]
+    pub fn invalid(what: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Invalid {
+            what,
+            reason: reason.into(),
+        }
+    }
+
+    /// Creates an [`Error::Corrupt`].
+    #[must_use]
+    pub fn corrupt(found: impl Into<String>) -> Self {
+        Self::Corrupt {
+            found: found.into(),
+        }
+    }
+
+    /// Wraps a backend's failure, for implementors outside this crate.
+    #[must_use]
+    pub fn backend(
+        backend: &'static str,
+        operation: &'static str,
+        kind: ErrorKind,
+        retry: Retry,
+        source: impl Into<BoxError>,
+    ) -> Self {
+        Self::Backend {
+            backend,
+            operation,
+            kind,
+            retry,
+            source: source.into(),
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl From<agent_core::store::Error> for Error {
+    fn from(error: agent_core::store::Error) -> Self {
+        let (kind, retry) = (error.kind(), error.retry());
+        Self::backend("sqlite", "use the store", kind, retry, error)
+    }
+}
+
+impl Classify for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid { .. } | Self::Overflow { .. } | Self::ExceedsHold { .. } => {
+                ErrorKind::Invalid
+            }
+            Self::Value(error) => error.kind(),
+            Self::AccountNotFound { .. } | Self::KeyNotFound { .. } | Self::Unpriced { .. } => {
+                ErrorKind::NotFound
+            }
+            Self::AccountDiffers { .. }
+            | Self::KeyReused { .. }
+            | Self::Resolved { .. }
+            | Self::Expired { .. }
+            | Self::LimitDiffers { .. } => ErrorKind::Conflict,
+            Self::Insufficient(_) | Self::OverBudget(_) => ErrorKind::Exhausted,
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+            Self::Backend { kind, .. } => *kind,
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Value(error) => error.retry(),
+            Self::Backend { retry, .. } => *retry,
+            // Refused before anything was written; budgets are refilled and holds released.
+            Self::Insufficient(_) | Self::OverBudget(_) => Retry::Safe,
+            _ => Retry::Never,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "pay.invalid",
+            Self::Value(error) => error.code(),
+            Self::Overflow { .. } => "pay.overflow",
+            Self::AccountNotFound { .. } => "pay.account_not_found",
+            Self::AccountDiffers { .. } => "pay.account_differs",
+            Self::KeyNotFound { .. } => "pay.key_not_found",
+            Self::KeyReused { .. } => "pay.key_reused",
+            Self::Resolved { .. } => "pay.resolved",
+            Self::Expired { .. } => "pay.expired",
+            Self::ExceedsHold { .. } => "pay.exceeds_hold",
+            Self::Insufficient(_) => "pay.insufficient",
+            Self::OverBudget(_) => "pay.over_budget",
+            Self::LimitDiffers { .. } => "pay.limit_differs",
+            Self::Unpriced { .. } => "pay.unpriced",
+            Self::Corrupt { .. } => "pay.corrupt",
+            Self::Backend { .. } => "pay.backend",
+        }
+    }
+
+    fn fix(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Invalid { .. } => "correct the argument the message names",
+            Self::Value(error) => return error.fix(),
+            Self::Overflow { .. } => "keep balances below 2^63 of the asset's smallest units",
+            Self::AccountNotFound { .. } => "open the account first",
+            Self::AccountDiffers { .. } => "open the account with the guard it has",
+            Self::KeyNotFound { .. } => "post the batch first, or correct the key",
+            Self::KeyReused { .. } => "use one key for one body; derive it from the step",
+            Self::Resolved { .. } => "read the batch by its key and go on from its state",
+            Self::Expired { .. } => "record what was spent with a spend of its own",
+            Self::ExceedsHold { .. } => "capture at most the hold, and spend the rest by itself",
+            Self::Insufficient(_) => "credit the account, or ask for less",
+            Self::OverBudget(_) => "raise the limit of the budget, or ask for less",
+            Self::LimitDiffers { .. } => "open with that limit, or change it with `set_limit`",
+            Self::Unpriced { .. } => "add the price, or list the resource as free",
+            Self::Corrupt { .. } => "stop spending and restore the ledger from a backup",
+            Self::Backend { .. } => "see the cause; repeat only with the same key",
+        })
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Value(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+}
