@@ -8,6 +8,8 @@ pub mod budget;
 mod error;
 pub mod journal;
 mod ledger;
+mod rate_card;
+mod spend;
 
 pub use account::{Account, AccountName, AccountQuery, Balances, Guard};
 pub use batch::{Batch, Entry, Found, Receipt, Resolution, State, Transfer, TransferKind};
@@ -17,3 +19,8 @@ pub use budget::{
 };
 pub use error::{Error, Result, Shortfall};
 pub use ledger::{Anchor, Ledger, LedgerExt, StatementQuery, TrialBalance, Verified};
+pub use rate_card::{Price, RateCard, Rounding};
+pub use spend::{
+    Attribution, SpendBy, SpendQuery, SpendReport, SpendRow, TaskEconomics, UsageEntry,
+    cost_per_successful_task,
+};

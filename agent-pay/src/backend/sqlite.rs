@@ -8,6 +8,7 @@
 mod book;
 mod query;
 mod schema;
+mod usage;
 
 use agent_core::store::{Db, Tx};
 use agent_core::{Asset, IdempotencyKey};
@@ -23,6 +24,8 @@ use crate::error::Result;
 use crate::journal;
 use crate::ledger::{Anchor, Ledger, StatementQuery, TrialBalance, Verified};
 use book::TxBook;
+
+pub use usage::{SqliteMeter, record_usage, spend_report};
 
 /// A ledger in the embedded store.
 #[derive(Clone, Debug)]
