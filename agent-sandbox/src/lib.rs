@@ -5,11 +5,17 @@ mod error;
 pub mod exec;
 mod files;
 mod limits;
+#[cfg(feature = "wasm")]
+mod mounts;
 mod outcome;
 mod runtime;
 mod sandbox;
 mod spec;
 mod tree;
+#[cfg(feature = "wasm")]
+mod vfs;
+#[cfg(feature = "wasm")]
+mod wasi;
 
 pub use error::{Error, FileProblem, Result};
 pub use exec::{Exec, Execution, Stdin};

@@ -3,14 +3,25 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+#[cfg(feature = "wasm")]
+use std::sync::OnceLock;
 
 use crate::error::{Error, Result};
+#[cfg(feature = "wasm")]
+use crate::vfs::{MemoryDir, Quota};
 
 /// Read-only files that many sandboxes share without copying. Cheap to clone.
 ///
 /// Built once, by [`FileTree::builder`]; directories come from the paths.
 #[derive(Clone)]
-pub struct FileTree(Arc<BTreeMap<String, Arc<[u8]>>>);
+pub struct FileTree(Arc<Inner>);
+
+struct Inner {
+    files: BTreeMap<String, Arc<[u8]>>,
+    #[cfg(feature = "wasm")]
+    /// The directories, made when the tree is first mounted and shared by all its mounts.
+    mounted: OnceLock<MemoryDir>,
+}
 
 impl FileTree {
     /// The most files of one tree: a standard library or a source checkout fits.
@@ -30,25 +41,43 @@ impl FileTree {
     /// Returns the number of files.
     #[must_use]
     pub fn n_files(&self) -> usize {
-        self.0.len()
+        self.0.files.len()
     }
 
     /// Returns a file's contents.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&Arc<[u8]>> {
-        self.0.get(path)
+        self.0.files.get(path)
+    }
+
+    #[cfg(feature = "wasm")]
+    /// The tree as a read-only directory under a sandbox's limits.
+    pub(crate) fn mount(&self, quota: Arc<Quota>) -> MemoryDir {
+        self.0
+            .mounted
+            .get_or_init(|| MemoryDir::of_tree(self, true, Arc::clone(&quota)))
+            .with_quota(quota)
+    }
+
+    #[cfg(feature = "wasm")]
+    /// A writable directory that starts with the tree's files.
+    pub(crate) fn copy(&self, quota: Arc<Quota>) -> MemoryDir {
+        MemoryDir::of_tree(self, false, quota)
     }
 
     /// Iterates over the files in the order of their paths.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<[u8]>)> {
-        self.0.iter().map(|(path, bytes)| (path.as_str(), bytes))
+        self.0
+            .files
+            .iter()
+            .map(|(path, bytes)| (path.as_str(), bytes))
     }
 }
 
 impl fmt::Debug for FileTree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileTree")
-            .field("n_files", &self.0.len())
+            .field("n_files", &self.0.files.len())
             .finish_non_exhaustive()
     }
 }
@@ -94,7 +123,11 @@ impl FileTreeBuilder {
                 return Err(Error::invalid("tree", reason));
             }
         }
-        Ok(FileTree(Arc::new(self.files)))
+        Ok(FileTree(Arc::new(Inner {
+            files: self.files,
+            #[cfg(feature = "wasm")]
+            mounted: OnceLock::new(),
+        })))
     }
 }
 

@@ -284,15 +284,19 @@ impl GuestIo {
         }
     }
 
+    /// Fills in the byte counts of an outcome.
+    #[must_use]
+    pub fn complete(&self, mut outcome: Outcome) -> Outcome {
+        let (stdout, stderr) = (self.stdout.buffer.lock(), self.stderr.buffer.lock());
+        outcome.stdout_bytes = stdout.total;
+        outcome.stderr_bytes = stderr.total;
+        outcome.truncated = stdout.truncated || stderr.truncated;
+        outcome
+    }
+
     /// Ends the execution; the byte counts of the outcome are filled in.
     pub fn finish(mut self, ended: Result<Outcome>) {
-        let ended = ended.map(|mut outcome| {
-            let (stdout, stderr) = (self.stdout.buffer.lock(), self.stderr.buffer.lock());
-            outcome.stdout_bytes = stdout.total;
-            outcome.stderr_bytes = stderr.total;
-            outcome.truncated = stdout.truncated || stderr.truncated;
-            outcome
-        });
+        let ended = ended.map(|outcome| self.complete(outcome));
         self.close();
         if let Some(finish) = self.finish.take() {
             // Nobody waits for the outcome if the execution was dropped.
