@@ -113,10 +113,10 @@ impl FromStr for Asset {
         match text.split_once('/') {
             None => Self::new(text, Self::SCALE_DEFAULT),
             Some((code, scale)) => {
-                let scale = scale
-                    .parse()
-                    .map_err(|_digits| Error::invalid("asset", "the scale is not a number"))?;
-                Self::new(code, scale)
+                let &[digit @ b'0'..=b'9'] = scale.as_bytes() else {
+                    return Err(Error::invalid("asset", "the scale is not one digit"));
+                };
+                Self::new(code, digit - b'0')
             }
         }
     }
@@ -306,14 +306,12 @@ impl FromStr for Amount {
                 format!("{asset} keeps {scale} decimals"),
             ));
         }
-        let all = format!("{major}{minor:0<scale$}");
+        let sign = if negative { "-" } else { "" };
+        let all = format!("{sign}{major}{minor:0<scale$}");
         let units: i128 = all
             .parse()
             .map_err(|_range| Error::invalid("amount", "the number does not fit"))?;
-        Ok(Self {
-            units: if negative { -units } else { units },
-            asset,
-        })
+        Ok(Self { units, asset })
     }
 }
 

@@ -9,6 +9,36 @@ use serde::{Deserialize, Serialize};
 use crate::amount::Amount;
 use crate::error::{Error, Result};
 
+/// The largest integer every JSON reader takes exactly (RFC 8785, section 6; RFC 7493).
+const INTEGER_MAX: u64 = (1 << 53) - 1;
+
+/// Writes a value as canonical JSON (JCS, RFC 8785): what is digested and signed.
+///
+/// # Errors
+/// `Invalid` if the value has no JSON form, or holds an integer beyond 2^53 - 1, which JCS would
+/// round: two different values would look the same. Carry such numbers as text.
+pub fn canonical_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    let invalid = |e: serde_json::Error| Error::invalid("canonical JSON", e.to_string());
+    if !is_exact(&serde_json::to_value(value).map_err(invalid)?) {
+        let reason = "an integer is beyond 2^53 - 1; carry it as text";
+        return Err(Error::invalid("canonical JSON", reason));
+    }
+    serde_json_canonicalizer::to_vec(value).map_err(invalid)
+}
+
+fn is_exact(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(positive), _) => positive <= INTEGER_MAX,
+            (None, Some(negative)) => negative.unsigned_abs() <= INTEGER_MAX,
+            (None, None) => true,
+        },
+        serde_json::Value::Array(items) => items.iter().all(is_exact),
+        serde_json::Value::Object(members) => members.values().all(is_exact),
+        _ => true,
+    }
+}
+
 /// A BLAKE3 digest, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -25,11 +55,9 @@ impl Digest {
     /// matter.
     ///
     /// # Errors
-    /// `Invalid` if the value has no JSON form.
+    /// Those of [`canonical_json`].
     pub fn of_json<T: Serialize>(value: &T) -> Result<Self> {
-        serde_json_canonicalizer::to_vec(value)
-            .map(|bytes| Self::of_bytes(&bytes))
-            .map_err(|e| Error::invalid("canonical JSON", e.to_string()))
+        canonical_json(value).map(|bytes| Self::of_bytes(&bytes))
     }
 
     /// Takes a digest computed elsewhere.
@@ -70,9 +98,15 @@ impl FromStr for Digest {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        blake3::Hash::from_hex(text)
+        let digest = blake3::Hash::from_hex(text)
             .map(|hash| Self(*hash.as_bytes()))
-            .map_err(|e| Error::invalid("digest", e.to_string()))
+            .map_err(|e| Error::invalid("digest", e.to_string()))?;
+        // One text per digest: it is compared and stored as text too.
+        if digest.to_string() == text {
+            Ok(digest)
+        } else {
+            Err(Error::invalid("digest", "expected lower-case digits"))
+        }
     }
 }
 

@@ -113,7 +113,9 @@ impl Failure {
     pub fn of<E: Classify + ?Sized>(error: &E) -> Self {
         let mut message = error.to_string();
         let mut source = error.source();
-        while let Some(cause) = source {
+        while let Some(cause) = source
+            && message.len() < Self::MESSAGE_BYTES_MAX
+        {
             message.push_str(": ");
             message.push_str(&cause.to_string());
             source = cause.source();

@@ -52,7 +52,7 @@ macro_rules! define_id {
             /// The prefix every id of this type is written with.
             pub const PREFIX: &'static str = $prefix;
 
-            /// Makes an id that is ordered after those made earlier.
+            /// Makes an id that is ordered after those made in earlier milliseconds.
             #[must_use]
             pub fn generate(env: &$crate::Env) -> Self {
                 Self($crate::id::uuid_v7(env).as_u128())

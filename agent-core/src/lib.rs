@@ -7,6 +7,7 @@ mod entropy;
 mod env;
 mod error;
 mod event;
+pub mod fault;
 mod gate;
 pub mod id;
 pub mod model;
@@ -18,7 +19,7 @@ mod time;
 mod usage;
 
 pub use amount::{Amount, Asset};
-pub use effect::{Digest, Effect, EffectClass};
+pub use effect::{Digest, Effect, EffectClass, canonical_json};
 pub use embed::Embedder;
 pub use entropy::{Entropy, EntropyExt, OsEntropy, SeededEntropy};
 pub use env::Env;

@@ -1,5 +1,14 @@
 //! Language models behind one object-safe call: streaming chat with tool calls and usage.
 
+mod cassette;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod rate_limit;
+mod recording;
+mod replay;
+mod retry;
+mod scripted;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +20,18 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::scope::Scope;
 use crate::usage::Usage;
+
+pub use cassette::Cassette;
+pub use replay::NotRecorded;
+pub use scripted::Turn;
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "hosts import them by name, where `Retry` alone would say nothing"
+)]
+pub use {
+    rate_limit::RateLimitModel, recording::RecordingModel, replay::ReplayModel, retry::RetryModel,
+    scripted::ScriptedModel,
+};
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

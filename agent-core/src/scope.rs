@@ -166,7 +166,8 @@ pub struct Scope {
     pub delegation: Arc<[Principal]>,
     /// When the call must have ended.
     pub deadline: Option<Timestamp>,
-    /// The key under which the other side may recognize a repeated call.
+    /// The key under which the other side may recognize a repeated call. Child scopes keep it, so
+    /// whoever makes several calls from one scope sets a key for each.
     pub idempotency_key: Option<IdempotencyKey>,
     /// Stops the call when canceled.
     pub cancellation: CancellationToken,

@@ -129,6 +129,9 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
+    /// How late a wait may notice that the wall clock was set forward, or the machine slept.
+    const RECHECK: Duration = Duration::from_secs(60);
+
     /// Creates a clock whose monotonic origin is the moment of the call.
     #[must_use]
     #[expect(
@@ -174,7 +177,7 @@ impl Clock for SystemClock {
             if left.is_zero() {
                 return;
             }
-            tokio::time::sleep(left).await;
+            tokio::time::sleep(left.min(Self::RECHECK)).await;
         }
     }
 }

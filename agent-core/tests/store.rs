@@ -393,8 +393,9 @@ async fn the_last_handle_dropped_works_off_the_queue() {
     drop(release);
     // The writer holds this lock until it has ended.
     let lock = std::fs::File::open(dir.path().join("store.db.lock")).unwrap();
-    lock.lock().unwrap();
-    drop(lock);
+    tokio::task::spawn_blocking(move || lock.lock().unwrap())
+        .await
+        .unwrap();
     let db = open(common::fast(&dir)).await;
     assert_eq!(stored(&db).await, (0..100).collect::<Vec<_>>());
 }
