@@ -6,7 +6,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use git2::{IndexEntry, IndexTime, MergeOptions, ObjectType, Oid, Repository, Tree, TreeBuilder};
+use git2::{
+    Delta, DiffFindOptions, IndexEntry, IndexTime, MergeOptions, ObjectType, Oid, Repository, Tree,
+    TreeBuilder,
+};
 
 use super::open::failed;
 use super::{Edit, from_oid};
@@ -70,7 +73,7 @@ fn merge_directory(
         let (was, our, their) = (slot(base, &name), slot(ours, &name), slot(theirs, &name));
         let settled = if our == was {
             their
-        } else if our == their && our.is_some() {
+        } else if our == their && !removes_files(repo, was, our)? {
             our
         } else {
             let (Some(was), Some(our), Some(their)) = (was, our, their) else {
@@ -86,6 +89,28 @@ fn merge_directory(
         }
     }
     merged.write().map(Some).map_err(failed("write a tree"))
+}
+
+/// Tells whether a file of the base is gone. If it is gone on both sides, one may have renamed it.
+fn removes_files(repo: &Repository, was: Slot, is: Slot) -> Result<bool> {
+    let (was, is) = match (was, is) {
+        (Some((was, DIRECTORY)), Some((is, DIRECTORY))) => (was, is),
+        (None, _) => return Ok(false),
+        (Some((_, was)), is) => {
+            return Ok(was == DIRECTORY || is.is_none_or(|(_, is)| is == DIRECTORY));
+        }
+    };
+    let (was, is) = (repo.find_tree(was), repo.find_tree(is));
+    let (was, is) = (
+        was.map_err(failed("read a tree"))?,
+        is.map_err(failed("read a tree"))?,
+    );
+    for name in differing_names(&was, &is) {
+        if removes_files(repo, slot(&was, &name), slot(&is, &name))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Merges what a name stands for where both sides changed it: two directories, or two files.
@@ -178,6 +203,67 @@ fn merge_whole(
         .map(|(path, kind)| Conflict { path, kind })
         .collect();
     Ok(Merged::Conflicted { conflicts })
+}
+
+/// Finds files that one side deleted and the other renamed. libgit2 keeps the renamed file, which
+/// would undo the deletion in silence.
+fn deleted_and_renamed(
+    repo: &Repository,
+    base: &Tree<'_>,
+    ours: &Tree<'_>,
+    theirs: &Tree<'_>,
+) -> Result<BTreeMap<RepoPath, ConflictKind>> {
+    let mut deleted = [BTreeSet::new(), BTreeSet::new()];
+    for (side, deleted) in [ours, theirs].into_iter().zip(&mut deleted) {
+        changed(repo, base, side, &mut |path| {
+            if file_at(repo, side, &path)?.is_none() {
+                deleted.insert(path);
+            }
+            Ok(())
+        })?;
+    }
+    let [deleted, also_deleted] = deleted;
+    let both: BTreeSet<Vec<u8>> = deleted.intersection(&also_deleted).cloned().collect();
+    if both.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let (ours, theirs) = (renamed(repo, base, ours)?, renamed(repo, base, theirs)?);
+    let one_side = both
+        .into_iter()
+        .filter(|path| ours.contains(path) != theirs.contains(path));
+    one_side
+        .map(|path| Ok((RepoPath::new(path)?, ConflictKind::Structure)))
+        .collect()
+}
+
+/// Returns what a path stands for in a tree.
+fn file_at(repo: &Repository, tree: &Tree<'_>, path: &[u8]) -> Result<Slot> {
+    let mut at = Some((tree.id(), DIRECTORY));
+    for part in path.split(|b| *b == b'/') {
+        at = match at {
+            Some((id, DIRECTORY)) => {
+                slot(&repo.find_tree(id).map_err(failed("read a tree"))?, part)
+            }
+            _ => None,
+        };
+    }
+    Ok(at.filter(|(_, mode)| *mode != DIRECTORY))
+}
+
+/// Returns the paths a side renamed.
+fn renamed(repo: &Repository, base: &Tree<'_>, side: &Tree<'_>) -> Result<BTreeSet<Vec<u8>>> {
+    let mut diff = repo
+        .diff_tree_to_tree(Some(base), Some(side), None)
+        .map_err(failed("compare trees"))?;
+    let mut options = DiffFindOptions::new();
+    diff.find_similar(Some(options.renames(true)))
+        .map_err(failed("find renames"))?;
+    let renames = diff
+        .deltas()
+        .filter(|delta| delta.status() == Delta::Renamed);
+    Ok(renames
+        .filter_map(|delta| delta.old_file().path_bytes().map(<[u8]>::to_vec))
+        .collect())
 }
 
 /// A tree of edits, one level per directory.
