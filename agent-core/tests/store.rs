@@ -9,8 +9,20 @@ use std::sync::mpsc;
 
 use agent_core::store::{Config, Db, Error, Tx, sql};
 use agent_core::{Classify, ErrorKind, Retry};
-use common::{ids, open, open_fast, put, stored};
+use common::{open, put, stored};
 use tempfile::TempDir;
+
+async fn open_fast() -> (Db, TempDir) {
+    let dir = TempDir::new().unwrap();
+    (open(common::fast(&dir)).await, dir)
+}
+
+fn ids(tx: &Tx<'_>) -> Result<Vec<i64>, Error> {
+    tx.sql()
+        .prepare_cached("SELECT id FROM item ORDER BY id")
+        .and_then(|mut select| select.query_map([], |row| row.get(0))?.collect())
+        .map_err(sql("list the items"))
+}
 
 /// Keeps the writer inside one write until the returned sender is dropped, so that what is
 /// written meanwhile gathers in the queue.
@@ -57,7 +69,7 @@ async fn queued_writes_share_commits_and_keep_their_order() {
     let release = hold_writer(&db).await;
     let mut tasks = Vec::new();
     for id in 0..1_000_i64 {
-        // The order of arrival, not of the ids, is what the rowid-less log must show.
+        // Each write tells how many came before it.
         let write = move |tx: &mut Tx<'_>| {
             let n = i64::try_from(ids(tx)?.len()).unwrap_or(-1);
             put(tx, id, "").map(|()| n)
