@@ -5,8 +5,11 @@ mod account;
 pub mod backend;
 mod batch;
 pub mod budget;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 pub mod journal;
+pub mod layer;
 mod ledger;
 mod rate_card;
 mod spend;
