@@ -26,9 +26,6 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What each JSON value counts beside its text: roughly what it costs in memory or on paper.
-    const VALUE_BYTES: usize = 8;
-
     /// Creates the default limits: arguments of 256 KiB and 32 levels, results of 256 KiB, 60 s.
     #[must_use]
     pub const fn new() -> Self {
@@ -80,32 +77,12 @@ impl Limits {
     /// # Errors
     /// `Invalid` with [`Error::ArgumentsTooLarge`].
     pub fn check_arguments(&self, call: &ToolCall) -> Result<()> {
-        let mut open = vec![(&call.arguments, 1_usize)];
-        let mut bytes = 0_usize;
-        while let Some((value, depth)) = open.pop() {
-            if depth > self.arguments_depth_max {
-                let limit = self.arguments_depth_max;
-                return Err(Error::arguments_too_large(&call.name, limit, "levels"));
-            }
-            let inner = depth.saturating_add(1);
-            bytes = bytes.saturating_add(Self::VALUE_BYTES);
-            match value {
-                Value::String(text) => bytes = bytes.saturating_add(text.len()),
-                Value::Array(items) => open.extend(items.iter().map(|item| (item, inner))),
-                Value::Object(fields) => {
-                    for (key, field) in fields {
-                        bytes = bytes.saturating_add(key.len());
-                        open.push((field, inner));
-                    }
-                }
-                Value::Null | Value::Bool(_) | Value::Number(_) => {}
-            }
-            if bytes > self.arguments_bytes_max {
-                let limit = self.arguments_bytes_max;
-                return Err(Error::arguments_too_large(&call.name, limit, "bytes"));
-            }
-        }
-        Ok(())
+        measure(
+            &call.arguments,
+            self.arguments_bytes_max,
+            self.arguments_depth_max,
+        )
+        .map_err(|(limit, unit)| Error::arguments_too_large(&call.name, limit, unit))
     }
 
     /// Cuts a result down to the limit. The texts that do not fit are cut, with a note that says
@@ -143,6 +120,41 @@ impl Limits {
         )));
         outcome
     }
+}
+
+/// What each JSON value counts beside its text: roughly what it costs as JSON text.
+const VALUE_BYTES: usize = 8;
+
+/// Measures a JSON value without recursion; the error is the first limit exceeded and its unit.
+pub(crate) fn measure(
+    value: &Value,
+    bytes_max: usize,
+    depth_max: usize,
+) -> Result<(), (usize, &'static str)> {
+    let mut open = vec![(value, 1_usize)];
+    let mut bytes = 0_usize;
+    while let Some((value, depth)) = open.pop() {
+        if depth > depth_max {
+            return Err((depth_max, "levels"));
+        }
+        let inner = depth.saturating_add(1);
+        bytes = bytes.saturating_add(VALUE_BYTES);
+        match value {
+            Value::String(text) => bytes = bytes.saturating_add(text.len()),
+            Value::Array(items) => open.extend(items.iter().map(|item| (item, inner))),
+            Value::Object(fields) => {
+                for (key, field) in fields {
+                    bytes = bytes.saturating_add(key.len());
+                    open.push((field, inner));
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+        if bytes > bytes_max {
+            return Err((bytes_max, "bytes"));
+        }
+    }
+    Ok(())
 }
 
 /// Shortens text to at most `bytes_max` bytes on a character boundary.

@@ -11,7 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result, Violation};
-use crate::limits::clip;
+use crate::limits::{clip, measure};
 
 /// Returns the schema of the JSON that `T` is read from.
 #[must_use]
@@ -35,8 +35,9 @@ fn generate<T: JsonSchema>(settings: SchemaSettings) -> Value {
 
 /// A compiled schema.
 ///
-/// References outside the schema are refused, never fetched, and patterns run in linear time, so
-/// that a schema from a peer can neither reach the network nor stall the host.
+/// References outside the schema are refused, never fetched, and patterns run in linear time. A
+/// schema whose references multiply (`allOf` twice the same, twenty levels deep) can still take
+/// exponential time: compile schemas of the host's own, not of a peer.
 #[derive(Debug)]
 pub struct Schema {
     source: Value,
@@ -46,28 +47,23 @@ pub struct Schema {
 impl Schema {
     /// The most violations reported at once: a model repairs a few at a time.
     pub const VIOLATIONS_MAX: usize = 8;
-    /// The largest schema, as JSON text. The largest in a survey of public APIs has some 100 kB.
+    /// The largest schema, counted like [arguments](crate::Limits::with_arguments_bytes_max): ten
+    /// times what the largest operations of public APIs need.
     pub const BYTES_MAX: usize = 1 << 20;
+    /// The most levels of a schema: the compiler recurses, and 2,000 levels exhaust a stack.
+    pub const DEPTH_MAX: usize = 64;
     /// The most memory a pattern may take when compiled.
     const PATTERN_BYTES_MAX: usize = 1 << 20;
 
     /// Compiles a schema; `name` is the tool it belongs to, for errors.
     ///
     /// # Errors
-    /// `Invalid` if the schema is not one, is longer than [`Self::BYTES_MAX`], refers to
-    /// something outside itself or only to itself.
+    /// `Invalid` if the schema is not one, exceeds [`Self::BYTES_MAX`] or [`Self::DEPTH_MAX`], or
+    /// refers to something outside itself.
     pub fn compile(name: &str, source: Value) -> Result<Self> {
-        if source.to_string().len() > Self::BYTES_MAX {
-            return Err(Error::invalid_definition(name, "its schema is too long"));
-        }
-        if let Some(pointer) = reference_loop(&source) {
-            return Err(Error::invalid_definition(
-                name,
-                format!(
-                    "its schema's reference `{}` leads to itself",
-                    clip(&pointer, 80)
-                ),
-            ));
+        if measure(&source, Self::BYTES_MAX, Self::DEPTH_MAX).is_err() {
+            let reason = "its schema is too long or too deep";
+            return Err(Error::invalid_definition(name, reason));
         }
         let patterns = PatternOptions::regex()
             .size_limit(Self::PATTERN_BYTES_MAX)
@@ -129,38 +125,6 @@ impl Schema {
             }
         }
     }
-}
-
-/// Finds a reference within the schema that leads back to itself through references alone: the
-/// validator would follow it forever, without consuming any of the value.
-fn reference_loop(schema: &Value) -> Option<String> {
-    let mut open = vec![schema];
-    while let Some(value) = open.pop() {
-        if let Some(start) = reference(value) {
-            let mut seen = vec![start];
-            while let Some(next) = seen
-                .last()
-                .and_then(|pointer| schema.pointer(pointer))
-                .and_then(reference)
-            {
-                if seen.contains(&next) {
-                    return Some(format!("#{next}"));
-                }
-                seen.push(next);
-            }
-        }
-        match value {
-            Value::Array(items) => open.extend(items),
-            Value::Object(fields) => open.extend(fields.values()),
-            _ => {}
-        }
-    }
-    None
-}
-
-/// Returns the pointer of a local reference.
-fn reference(schema: &Value) -> Option<&str> {
-    schema.get("$ref")?.as_str()?.strip_prefix('#')
 }
 
 /// Reads arguments that arrive as text, as most model APIs send them.

@@ -14,7 +14,7 @@ use crate::outcome::ToolOutcome;
 /// Lists tools and calls them.
 ///
 /// This is the contract for _implementors_. Users call [`ToolsetExt`] as well. An implementation
-/// must pass the [conformance suite](crate::conformance), which needs the feature `conformance`.
+/// must pass the conformance suite, the module `conformance` behind the feature of that name.
 ///
 /// What a toolset says about itself is as trustworthy as the toolset: put a
 /// [`Policed`](crate::layer::Policed) around one that is not the host's own.

@@ -89,3 +89,22 @@ mod combined_root {
 
     agent_tools::toolset_conformance!(make);
 }
+
+mod faulty {
+    use agent_core::SeededEntropy;
+    use agent_core::fault::Chaos;
+    use agent_tools::layer::Faulty;
+
+    use super::*;
+
+    /// Without planted faults the layer changes nothing.
+    async fn make() -> Subject {
+        Subject::new(|env| {
+            let tools = InProcess::new(env, tools()).expect("offers the fixture");
+            let chaos = Chaos::new(Arc::new(SeededEntropy::new(1)));
+            Arc::new(Faulty::new(tools, chaos, env))
+        })
+    }
+
+    agent_tools::toolset_conformance!(make);
+}
