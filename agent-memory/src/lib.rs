@@ -1,1 +1,31 @@
 #![doc = include_str!("../README.md")]
+
+pub mod backend;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+#[cfg(feature = "static-embedder")]
+mod embedder;
+mod error;
+mod index;
+mod memory;
+mod metadata;
+mod namespace;
+mod prepare;
+mod query;
+mod relation;
+mod store;
+mod terms;
+mod validity;
+
+#[cfg(feature = "static-embedder")]
+pub use embedder::StaticEmbedder;
+pub use error::{Error, Result};
+pub use memory::{
+    Added, Change, Draft, Kind, Memory, MemoryId, Provenance, Receipt, Selection, Trust, Verb,
+};
+pub use metadata::{Metadata, Value};
+pub use namespace::Namespace;
+pub use prepare::{Prepared, prepare};
+pub use query::{Explanation, Filter, Hit, Query, Test, Weights};
+pub use relation::{Direction, Node, Path, Relation, Walk};
+pub use store::{MemoryStore, MemoryStoreExt};

@@ -1,0 +1,443 @@
+//! Memories in the embedded store: SQLite holds the truth, the indexes in main memory are derived
+//! from it and caught up before every search.
+
+mod catch_up;
+mod rows;
+mod schema;
+pub mod write;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use agent_core::store::{Db, Tx, sql};
+use agent_core::{Embedder, Env, Scope, Timestamp};
+use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
+use rusqlite::{OptionalExtension, params};
+
+use crate::error::{Error, Result};
+use crate::index::{Limits, Partition, Plan, Quantized, Scored};
+use crate::memory::{Added, Change, Draft, Memory, MemoryId, Receipt, Selection};
+use crate::namespace::{Namespace, tenant};
+use crate::prepare::{embed, prepare};
+use crate::query::{Hit, Query};
+use crate::relation::{Path, Relation, Walk};
+use crate::store::MemoryStore;
+use crate::terms::query_words;
+
+/// Memories whose words match that FTS5 is asked for at most.
+const FTS_HITS_MAX: usize = 4_000;
+
+/// How the backend searches.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Config {
+    limits: Limits,
+}
+
+impl Config {
+    /// Chooses by size: words in main memory up to 200,000 memories of a namespace, vectors
+    /// scanned up to 50,000.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the most memories of a namespace whose words are indexed in main memory; larger
+    /// namespaces ask FTS5, which takes less memory and more time. Default: 200,000.
+    #[must_use]
+    pub const fn with_postings_max(mut self, n: usize) -> Self {
+        self.limits.postings_max = n;
+        self
+    }
+
+    /// Sets the most vectors that are scanned one by one where [`Sqlite::optimize`] has built an
+    /// approximate index. Default: 50,000, a scan of about 2 ms.
+    #[must_use]
+    pub const fn with_exact_max(mut self, n: usize) -> Self {
+        self.limits.exact_max = n;
+        self
+    }
+}
+
+/// Memories in the embedded store. Cheap to clone.
+#[derive(Clone)]
+pub struct Sqlite {
+    db: Db,
+    env: Env,
+    embedder: Arc<dyn Embedder>,
+    indexes: Arc<Indexes>,
+}
+
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sqlite")
+            .field("db", &self.db)
+            .field("embedder", &self.embedder)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The derived indexes by namespace.
+struct Indexes {
+    limits: Limits,
+    dimensions: usize,
+    space: i64,
+    by_partition: Mutex<HashMap<i64, Arc<RwLock<Partition>>>>,
+}
+
+impl Indexes {
+    fn fresh(&self) -> Partition {
+        Partition::new(self.limits, self.dimensions)
+    }
+
+    fn cell(&self, partition: i64) -> Arc<RwLock<Partition>> {
+        let mut cells = self.by_partition.lock();
+        let cell = cells
+            .entry(partition)
+            .or_insert_with(|| Arc::new(RwLock::new(self.fresh())));
+        Arc::clone(cell)
+    }
+
+    /// Runs `look` on the index as of the snapshot of `tx`, or a later one.
+    fn with<T>(
+        &self,
+        tx: &Tx<'_>,
+        partition: i64,
+        look: impl FnOnce(&Partition) -> Result<T>,
+    ) -> Result<T> {
+        let cell = self.cell(partition);
+        {
+            let index = cell.read();
+            if catch_up::last_seq(tx, partition)? <= index.last_seq() {
+                return look(&index);
+            }
+        }
+        let mut index = cell.write();
+        if index.is_stale() || catch_up::is_reset(tx, partition, index.last_seq())? {
+            *index = self.fresh();
+        }
+        let applied = catch_up::apply(tx, partition, self.space, &mut index);
+        if applied.is_err() {
+            // A half-applied index would be a second truth.
+            *index = self.fresh();
+        }
+        applied?;
+        look(&index)
+    }
+}
+
+impl Sqlite {
+    /// Creates or updates the tables in the store. Indexes are loaded when first needed.
+    ///
+    /// # Errors
+    /// `Unsupported` if a later version wrote the tables, `Corrupt` if the embedder's space is
+    /// known with another number of dimensions; the store's.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn open(
+        db: Db,
+        env: Env,
+        embedder: Arc<dyn Embedder>,
+        config: Config,
+    ) -> Result<Self> {
+        db.migrate(schema::LAYER, schema::STEPS).await?;
+        let dimensions = embedder.dimensions();
+        let name = embedder.space().to_owned();
+        let space = db
+            .write(move |tx| register_space(tx, &name, dimensions))
+            .await?;
+        Ok(Self {
+            db,
+            env,
+            embedder,
+            indexes: Arc::new(Indexes {
+                limits: config.limits,
+                dimensions,
+                space,
+                by_partition: Mutex::default(),
+            }),
+        })
+    }
+
+    /// Empties the write-ahead log, so that no file holds a copy of what was erased. Returns false
+    /// if another connection is still reading from it.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: repeat it.
+    pub async fn scrub(&self) -> Result<bool> {
+        self.db
+            .read(|tx| {
+                tx.sql()
+                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                        row.get::<_, i64>(0)
+                    })
+                    .map(|is_busy| is_busy == 0)
+                    .map_err(sql("empty the write-ahead log"))
+                    .map_err(Error::from)
+            })
+            .await
+    }
+
+    /// Builds the approximate index of a namespace that is larger than the limit for scans, and
+    /// returns whether there is one. It takes about a second per thousand memories, on one of the
+    /// store's reader threads; searches go on. Until it is built, and for what is added later, the
+    /// vectors are scanned.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad tenant; the store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the index may be built all the same.
+    #[cfg(feature = "hnsw")]
+    pub async fn optimize(&self, scope: &Scope, at: Namespace) -> Result<bool> {
+        let tenant = tenant(scope)?;
+        let indexes = Arc::clone(&self.indexes);
+        self.db
+            .read(move |tx| {
+                let Some(partition) = rows::find_partition(tx, &tenant, &at)? else {
+                    return Ok(false);
+                };
+                let source = indexes.with(tx, partition, |index| Ok(index.vectors_for_ann()))?;
+                if source.vectors.len() <= indexes.limits.exact_max {
+                    return Ok(false);
+                }
+                let ann = crate::index::Ann::build(&source.vectors);
+                let cell = indexes.cell(partition);
+                let is_taken = cell.write().set_ann(ann, source.last_seq);
+                Ok(is_taken)
+            })
+            .await
+    }
+
+    fn check(&self, scope: &Scope) -> Result<Arc<str>> {
+        scope
+            .check(self.env.clock.as_ref())
+            .map_err(Error::stopped)?;
+        tenant(scope)
+    }
+}
+
+fn register_space(tx: &Tx<'_>, name: &str, dimensions: usize) -> Result<i64> {
+    let dimensions = i64::try_from(dimensions)
+        .map_err(|_| Error::invalid("embedder", "its vectors are too long"))?;
+    let known: Option<(i64, i64)> = tx
+        .sql()
+        .query_row(
+            "SELECT id, dimensions FROM memory_space WHERE name = ?1",
+            [name],
+            |row| row.try_into(),
+        )
+        .optional()
+        .map_err(sql("find a vector space"))?;
+    match known {
+        Some((id, known)) if known == dimensions => Ok(id),
+        Some(_) => Err(Error::corrupt("a vector space has another length")),
+        None => tx
+            .sql()
+            .prepare_cached("INSERT INTO memory_space (name, dimensions) VALUES (?1, ?2)")
+            .and_then(|mut insert| insert.insert(params![name, dimensions]))
+            .map_err(sql("register a vector space"))
+            .map_err(Error::from),
+    }
+}
+
+/// A search as it runs on a reader thread.
+struct Search {
+    tenant: Arc<str>,
+    query: Query,
+    vector: Option<Quantized>,
+    now: Timestamp,
+}
+
+impl Search {
+    fn run(&self, tx: &Tx<'_>, indexes: &Indexes) -> Result<Vec<Hit>> {
+        let mut found: Vec<(Scored, i64, &Namespace)> = Vec::new();
+        for at in &self.query.namespaces {
+            let Some(partition) = rows::find_partition(tx, &self.tenant, at)? else {
+                continue;
+            };
+            let scored = indexes.with(tx, partition, |index| {
+                let words = (!index.has_keywords())
+                    .then(|| words(tx, partition, &self.query.text))
+                    .transpose()?;
+                Ok(index.search(&Plan {
+                    text: &self.query.text,
+                    vector: self.vector.as_ref(),
+                    filter: &self.query.filter,
+                    weights: &self.query.weights,
+                    limit: self.query.limit,
+                    now: self.now,
+                    is_with_retired: self.query.is_with_retired,
+                    words,
+                }))
+            })?;
+            found.extend(scored.into_iter().map(|scored| (scored, partition, at)));
+        }
+        found.sort_by(|a, b| a.0.order(&b.0));
+        found.truncate(self.query.limit);
+        let mut hits = Vec::with_capacity(found.len());
+        for (scored, partition, at) in found {
+            // The index may be ahead of this snapshot.
+            if let Some(memory) = rows::by_seq(tx, partition, at, scored.seq)? {
+                hits.push(Hit {
+                    memory,
+                    score: scored.score,
+                    explanation: scored.explanation,
+                });
+            }
+        }
+        Ok(hits)
+    }
+}
+
+/// BM25 by FTS5. Every word is quoted, so no text is taken for its query language.
+fn words(tx: &Tx<'_>, partition: i64, text: &str) -> Result<HashMap<i64, f32>> {
+    let quoted: Vec<String> = query_words(text)
+        .into_iter()
+        .map(|(word, _)| format!("\"{}\"", word.replace('"', "\"\"")))
+        .collect();
+    if quoted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    // The scope as a word of its own lets FTS5 intersect before it ranks.
+    let query = format!(
+        "scope : \"p{partition}\" AND text : ({})",
+        quoted.join(" OR ")
+    );
+    let limit = i64::try_from(FTS_HITS_MAX).unwrap_or(i64::MAX);
+    tx.sql()
+        .prepare_cached(
+            "SELECT rowid, -bm25(memory_fts, 0.0, 1.0) AS score FROM memory_fts
+             WHERE memory_fts MATCH ?1 ORDER BY score DESC, rowid DESC LIMIT ?2",
+        )
+        .and_then(|mut select| {
+            select
+                .query_map(params![query, limit], |row| {
+                    Ok((row.get(0)?, rows::narrow(row.get(1)?)))
+                })?
+                .collect()
+        })
+        .map_err(sql("search for words"))
+        .map_err(Error::from)
+}
+
+#[async_trait]
+impl MemoryStore for Sqlite {
+    async fn add(&self, scope: &Scope, at: Namespace, drafts: Vec<Draft>) -> Result<Vec<Added>> {
+        let prepared = prepare(&self.env, self.embedder.as_ref(), scope, at, drafts).await?;
+        self.db.write(move |tx| write::add(tx, &prepared)).await
+    }
+
+    async fn get(&self, scope: &Scope, at: Namespace, id: MemoryId) -> Result<Memory> {
+        let tenant = self.check(scope)?;
+        self.db
+            .read(move |tx| {
+                let found = match rows::find_partition(tx, &tenant, &at)? {
+                    Some(partition) => rows::by_id(tx, partition, &at, id)?,
+                    None => None,
+                };
+                found.ok_or(Error::NotFound { id })
+            })
+            .await
+    }
+
+    async fn search(&self, scope: &Scope, query: Query) -> Result<Vec<Hit>> {
+        let tenant = self.check(scope)?;
+        query.check()?;
+        if query_words(&query.text).is_empty() {
+            return Ok(Vec::new());
+        }
+        let texts = [query.text.clone()];
+        let vectors = embed(&self.env, self.embedder.as_ref(), scope, &texts).await?;
+        let search = Search {
+            tenant,
+            query,
+            vector: vectors.into_iter().next().flatten(),
+            now: self.env.clock.now(),
+        };
+        let indexes = Arc::clone(&self.indexes);
+        self.db.read(move |tx| search.run(tx, &indexes)).await
+    }
+
+    async fn retire(
+        &self,
+        scope: &Scope,
+        at: Namespace,
+        id: MemoryId,
+        valid_to: Timestamp,
+        reason: String,
+    ) -> Result<()> {
+        self.check(scope)?;
+        let scope = scope.clone();
+        self.db
+            .write(move |tx| write::retire(tx, &scope, &at, id, valid_to, &reason))
+            .await
+    }
+
+    async fn forget(
+        &self,
+        scope: &Scope,
+        at: Namespace,
+        what: Selection,
+        reason: String,
+    ) -> Result<Receipt> {
+        let tenant = self.check(scope)?;
+        let (author, namespace) = (scope.clone(), at.clone());
+        let mut receipt = self
+            .db
+            .write(move |tx| write::forget(tx, &author, &namespace, &what, &reason))
+            .await?;
+        let indexes = Arc::clone(&self.indexes);
+        self.db
+            .read(move |tx| match rows::find_partition(tx, &tenant, &at)? {
+                Some(partition) => indexes.with(tx, partition, |_caught_up| Ok(())),
+                None => Ok(()),
+            })
+            .await?;
+        receipt.is_scrubbed = self.scrub().await?;
+        Ok(receipt)
+    }
+
+    async fn relate(&self, scope: &Scope, at: Namespace, relations: Vec<Relation>) -> Result<()> {
+        self.check(scope)?;
+        let scope = scope.clone();
+        self.db
+            .write(move |tx| write::relate(tx, &scope, &at, &relations))
+            .await
+    }
+
+    async fn paths(&self, scope: &Scope, at: Namespace, walk: Walk) -> Result<Vec<Path>> {
+        let tenant = self.check(scope)?;
+        walk.check()?;
+        let indexes = Arc::clone(&self.indexes);
+        self.db
+            .read(move |tx| match rows::find_partition(tx, &tenant, &at)? {
+                Some(partition) => indexes.with(tx, partition, |index| Ok(index.paths(&walk))),
+                None => Ok(Vec::new()),
+            })
+            .await
+    }
+
+    async fn history(&self, scope: &Scope, at: Namespace, id: MemoryId) -> Result<Vec<Change>> {
+        let tenant = self.check(scope)?;
+        self.db
+            .read(move |tx| {
+                let changes = match rows::find_partition(tx, &tenant, &at)? {
+                    Some(partition) => rows::changes(tx, partition, id)?,
+                    None => Vec::new(),
+                };
+                if changes.is_empty() {
+                    Err(Error::NotFound { id })
+                } else {
+                    Ok(changes)
+                }
+            })
+            .await
+    }
+}

@@ -1,0 +1,146 @@
+//! Bringing an index in main memory up to the tables: everything with a higher number than the
+//! last one it has seen. There is no second path: writes of this process, of other layers and of
+//! other processes, and the first load, all arrive this way.
+
+use agent_core::Timestamp;
+use agent_core::store::{Tx, sql};
+use rusqlite::{Row, params};
+
+use super::rows::{id_of, kind_of, metadata_of, narrow, trust_of, vector_of};
+use super::write::RESET;
+use crate::error::{Error, Result};
+use crate::index::{NewRow, Partition};
+use crate::memory::Verb;
+use crate::relation::{Node, Relation};
+
+/// The number of the namespace's last change.
+pub(super) fn last_seq(tx: &Tx<'_>, partition: i64) -> Result<i64> {
+    tx.sql()
+        .prepare_cached("SELECT last_seq FROM memory_partition WHERE id = ?1")
+        .and_then(|mut select| select.query_row([partition], |row| row.get(0)))
+        .map_err(sql("read the last change of a namespace"))
+        .map_err(Error::from)
+}
+
+/// Returns whether the index must be built anew: a change since the one it has seen says so.
+pub(super) fn is_reset(tx: &Tx<'_>, partition: i64, since: i64) -> Result<bool> {
+    tx.sql()
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM memory_change
+             WHERE partition = ?1 AND seq > ?2 AND verb <> 'added' AND verb = ?3)",
+        )
+        .and_then(|mut select| select.query_row(params![partition, since, RESET], |row| row.get(0)))
+        .map_err(sql("look for a reset of a namespace"))
+        .map_err(Error::from)
+}
+
+/// Applies what the index has not seen, in the snapshot of `tx`.
+pub(super) fn apply(tx: &Tx<'_>, partition: i64, space: i64, index: &mut Partition) -> Result<()> {
+    let last = last_seq(tx, partition)?;
+    let since = index.last_seq();
+    if last <= since {
+        return Ok(());
+    }
+    entries(tx, [partition, since, space], index)?;
+    relations(tx, [partition, since], index)?;
+    changes(tx, [partition, since], index)?;
+    index.seen(last);
+    Ok(())
+}
+
+fn entries(tx: &Tx<'_>, values: [i64; 3], index: &mut Partition) -> Result<()> {
+    let mut select = tx
+        .sql()
+        .prepare_cached(
+            "SELECT seq, id, kind, text, metadata, thread, trust, occurred_ms, valid_from_ms,
+                 valid_to_ms, scale, iif(space = ?3, vector, NULL)
+             FROM memory_entry WHERE partition = ?1 AND seq > ?2 ORDER BY seq",
+        )
+        .map_err(sql("load a namespace"))?;
+    let mut rows = select.query(values).map_err(sql("load a namespace"))?;
+    while let Some(row) = rows.next().map_err(sql("load a namespace"))? {
+        entry(row, index)?;
+    }
+    Ok(())
+}
+
+fn entry(row: &Row<'_>, index: &mut Partition) -> Result<()> {
+    let read = || {
+        let ms = Timestamp::from_unix_ms;
+        let scale: Option<f64> = row.get(10)?;
+        let vector = row.get_ref(11)?.as_blob_or_null()?;
+        Ok((
+            (row.get(0)?, id_of(row.get(1)?)),
+            (row.get_ref(2)?.as_str()?, row.get_ref(3)?.as_str()?),
+            row.get_ref(4)?.as_str()?,
+            row.get_ref(5)?.as_str_or_null()?,
+            row.get(6)?,
+            [ms(row.get(7)?), ms(row.get(8)?)],
+            row.get::<_, Option<i64>>(9)?.map(ms),
+            vector
+                .zip(scale)
+                .map(|(bytes, scale)| vector_of(bytes, scale)),
+        ))
+    };
+    let (
+        (seq, id),
+        (kind, text),
+        metadata,
+        thread,
+        trust,
+        [occurred_at, valid_from],
+        valid_to,
+        vector,
+    ) = read().map_err(sql("load a memory"))?;
+    index.insert(NewRow {
+        id,
+        seq,
+        kind: kind_of(kind)?,
+        text,
+        metadata: metadata_of(metadata)?,
+        thread,
+        trust: trust_of(trust)?,
+        occurred_at,
+        valid_from,
+        valid_to,
+        vector: vector.as_ref(),
+    });
+    Ok(())
+}
+
+fn relations(tx: &Tx<'_>, values: [i64; 2], index: &mut Partition) -> Result<()> {
+    let found: Vec<(String, String, String, f64)> = tx
+        .sql()
+        .prepare_cached(
+            "SELECT from_node, label, to_node, weight FROM memory_edge
+             WHERE partition = ?1 AND seq > ?2 ORDER BY seq",
+        )
+        .and_then(|mut select| select.query_map(values, |row| row.try_into())?.collect())
+        .map_err(sql("load relations"))?;
+    for (from, label, to, weight) in found {
+        let relation = Relation::new(Node::parse(&from)?, label, Node::parse(&to)?);
+        index.relate(&relation.with_weight(narrow(weight)));
+    }
+    Ok(())
+}
+
+fn changes(tx: &Tx<'_>, values: [i64; 2], index: &mut Partition) -> Result<()> {
+    let found: Vec<([u8; 16], String, Option<i64>)> = tx
+        .sql()
+        .prepare_cached(
+            "SELECT id, verb, valid_to_ms FROM memory_change
+             WHERE partition = ?1 AND seq > ?2 AND verb <> 'added' AND id IS NOT NULL ORDER BY seq",
+        )
+        .and_then(|mut select| select.query_map(values, |row| row.try_into())?.collect())
+        .map_err(sql("load changes"))?;
+    for (id, verb, valid_to) in found {
+        match Verb::parse(&verb) {
+            Some(Verb::Erased) => index.erase(id_of(id)),
+            Some(Verb::Retired | Verb::Superseded) => {
+                index.retire(id_of(id), valid_to.map(Timestamp::from_unix_ms));
+            }
+            Some(Verb::Added) | None => return Err(Error::corrupt("a change is unknown")),
+        }
+    }
+    Ok(())
+}

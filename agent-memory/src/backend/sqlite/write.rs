@@ -1,0 +1,517 @@
+//! Writes as functions of a transaction, so that several layers' writes can be committed together.
+//! The indexes in main memory need no word of them: they catch up from the tables.
+
+use std::collections::BTreeSet;
+
+use agent_core::store::{Tx, sql};
+use agent_core::{Scope, Timestamp};
+use rusqlite::{OptionalExtension, params};
+
+use super::rows::{find_partition, id_bytes, id_of, vector_bytes};
+use crate::error::{Error, Result};
+use crate::memory::{Added, MemoryId, Receipt, Selection, Verb};
+use crate::namespace::{Namespace, tenant};
+use crate::prepare::{Prepared, PreparedDraft, check_reason};
+use crate::relation::{Node, Relation};
+
+/// A change that makes every index of the namespace start over.
+pub(super) const RESET: &str = "reset";
+/// A change that added a relation.
+const RELATED: &str = "related";
+
+/// A namespace within a transaction.
+struct At<'t, 'c> {
+    tx: &'t Tx<'c>,
+    partition: i64,
+    actor: &'t str,
+}
+
+/// What a change is recorded with.
+#[derive(Default)]
+struct Note<'a> {
+    id: Option<MemoryId>,
+    reason: Option<&'a str>,
+    valid_to: Option<Timestamp>,
+    successor: Option<MemoryId>,
+}
+
+impl At<'_, '_> {
+    fn record(&self, verb: &str, note: &Note<'_>) -> Result<i64> {
+        self.tx
+            .sql()
+            .prepare_cached(
+                "INSERT INTO memory_change
+                     (partition, id, verb, at_ms, actor, reason, valid_to_ms, successor)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )
+            .and_then(|mut insert| {
+                insert.insert(params![
+                    self.partition,
+                    note.id.map(id_bytes),
+                    verb,
+                    self.tx.now().as_unix_ms(),
+                    self.actor,
+                    note.reason,
+                    note.valid_to.map(Timestamp::as_unix_ms),
+                    note.successor.map(id_bytes),
+                ])
+            })
+            .map_err(sql("record a change"))
+            .map_err(Error::from)
+    }
+
+    /// Publishes the changes so far to the indexes.
+    fn publish(&self) -> Result<()> {
+        self.run(
+            "UPDATE memory_partition SET last_seq = (SELECT max(seq) FROM memory_change)
+             WHERE id = ?1",
+            &[&self.partition],
+        )?;
+        Ok(())
+    }
+
+    fn run(&self, statement: &str, values: &[&dyn rusqlite::ToSql]) -> Result<usize> {
+        self.tx
+            .sql()
+            .prepare_cached(statement)
+            .and_then(|mut prepared| prepared.execute(values))
+            .map_err(sql("write a memory"))
+            .map_err(Error::from)
+    }
+
+    fn seq_of(&self, id: MemoryId) -> Result<Option<i64>> {
+        self.tx
+            .sql()
+            .prepare_cached("SELECT seq FROM memory_entry WHERE partition = ?1 AND id = ?2")
+            .and_then(|mut select| {
+                select
+                    .query_row(params![self.partition, id_bytes(id)], |row| row.get(0))
+                    .optional()
+            })
+            .map_err(sql("find a memory"))
+            .map_err(Error::from)
+    }
+
+    fn seqs(&self, statement: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<i64>> {
+        self.tx
+            .sql()
+            .prepare_cached(statement)
+            .and_then(|mut select| select.query_map(values, |row| row.get(0))?.collect())
+            .map_err(sql("find memories"))
+            .map_err(Error::from)
+    }
+}
+
+/// Adds prepared drafts, all or none if the caller passes the error on.
+///
+/// # Errors
+/// As [`crate::MemoryStore::add`].
+pub fn add(tx: &mut Tx<'_>, prepared: &Prepared) -> Result<Vec<Added>> {
+    if prepared.drafts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let partition = make_partition(tx, &prepared.tenant, &prepared.at)?;
+    let space: Option<i64> = tx
+        .sql()
+        .prepare_cached("SELECT id FROM memory_space WHERE name = ?1")
+        .and_then(|mut select| {
+            select
+                .query_row([&prepared.space], |row| row.get(0))
+                .optional()
+        })
+        .map_err(sql("find a vector space"))?;
+    let at = At {
+        tx,
+        partition,
+        actor: prepared.actor.as_str(),
+    };
+    let added = prepared
+        .drafts
+        .iter()
+        .map(|draft| add_one(&at, space, draft))
+        .collect::<Result<Vec<_>>>()?;
+    if added.iter().any(|added| added.is_new) {
+        at.publish()?;
+    }
+    Ok(added)
+}
+
+fn make_partition(tx: &Tx<'_>, tenant: &str, at: &Namespace) -> Result<i64> {
+    if let Some(partition) = find_partition(tx, tenant, at)? {
+        return Ok(partition);
+    }
+    tx.sql()
+        .prepare_cached(
+            "INSERT INTO memory_partition (tenant, namespace, last_seq) VALUES (?1, ?2, 0)",
+        )
+        .and_then(|mut insert| insert.insert([tenant, at.as_str()]))
+        .map_err(sql("create a namespace"))
+        .map_err(Error::from)
+}
+
+fn add_one(at: &At<'_, '_>, space: Option<i64>, new: &PreparedDraft) -> Result<Added> {
+    if let Some(added) = known(at, new)? {
+        return Ok(added);
+    }
+    let draft = &new.draft;
+    let sources = draft
+        .sources
+        .iter()
+        .map(|id| at.seq_of(*id)?.ok_or(Error::NotFound { id: *id }))
+        .collect::<Result<BTreeSet<i64>>>()?;
+    let times = new.times(at.tx.now());
+    if let Some(old) = draft.supersedes {
+        let end = End {
+            verb: Verb::Superseded,
+            valid_to: times.valid_from,
+            successor: Some(new.id),
+            reason: draft.reason.as_deref(),
+        };
+        end_validity(at, old, &end)?;
+    }
+    let note = Note {
+        id: Some(new.id),
+        reason: draft.reason.as_deref(),
+        valid_to: draft.valid_to,
+        successor: None,
+    };
+    let seq = at.record(Verb::Added.as_str(), &note)?;
+    let metadata = serde_json::to_string(&draft.metadata)
+        .map_err(|e| Error::invalid("metadata", e.to_string()))?;
+    at.run(
+        "INSERT INTO memory_entry (seq, partition, id, kind, text, metadata, thread, occurred_ms,
+             recorded_ms, valid_from_ms, valid_to_ms, actor, channel, trust, space, scale, vector)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+        &[
+            &seq,
+            &at.partition,
+            &id_bytes(new.id),
+            &draft.kind.as_str(),
+            &draft.text,
+            &metadata,
+            &draft.thread,
+            &times.occurred_at.as_unix_ms(),
+            &at.tx.now().as_unix_ms(),
+            &times.valid_from.as_unix_ms(),
+            &draft.valid_to.map(Timestamp::as_unix_ms),
+            &at.actor,
+            &draft.channel,
+            &draft.trust.rank(),
+            &space.filter(|_| new.vector.is_some()),
+            &new.vector.as_ref().map(|v| f64::from(v.scale)),
+            &new.vector.as_ref().map(vector_bytes),
+        ],
+    )?;
+    at.run(
+        "INSERT INTO memory_fts (rowid, scope, text) VALUES (?1, 'p' || ?2, ?3)",
+        &[&seq, &at.partition, &draft.text],
+    )?;
+    for source in sources {
+        at.run(
+            "INSERT INTO memory_source (entry, source) VALUES (?1, ?2)",
+            &[&seq, &source],
+        )?;
+    }
+    if let Some(key) = &new.key {
+        at.run(
+            "INSERT INTO memory_key (digest, id, content) VALUES (?1, ?2, ?3)",
+            &[key.as_bytes(), &id_bytes(new.id), new.content.as_bytes()],
+        )?;
+    }
+    Ok(Added {
+        id: new.id,
+        is_new: true,
+    })
+}
+
+/// What the draft's key stands for already.
+fn known(at: &At<'_, '_>, new: &PreparedDraft) -> Result<Option<Added>> {
+    let Some(key) = &new.key else { return Ok(None) };
+    let found: Option<([u8; 16], Option<[u8; 32]>)> = at
+        .tx
+        .sql()
+        .prepare_cached("SELECT id, content FROM memory_key WHERE digest = ?1")
+        .and_then(|mut select| {
+            select
+                .query_row([key.as_bytes()], |row| row.try_into())
+                .optional()
+        })
+        .map_err(sql("look up an idempotency key"))?;
+    match found {
+        None => Ok(None),
+        Some((id, content)) => new.repeated(id_of(id), content.as_ref()).map(Some),
+    }
+}
+
+struct End<'a> {
+    verb: Verb,
+    valid_to: Timestamp,
+    successor: Option<MemoryId>,
+    reason: Option<&'a str>,
+}
+
+fn end_validity(at: &At<'_, '_>, id: MemoryId, end: &End<'_>) -> Result<()> {
+    let found: Option<(i64, String, i64, Option<i64>, Option<[u8; 16]>)> = at
+        .tx
+        .sql()
+        .prepare_cached(
+            "SELECT seq, kind, valid_from_ms, valid_to_ms, superseded_by FROM memory_entry
+             WHERE partition = ?1 AND id = ?2",
+        )
+        .and_then(|mut select| {
+            select
+                .query_row(params![at.partition, id_bytes(id)], |row| row.try_into())
+                .optional()
+        })
+        .map_err(sql("find a record"))?;
+    let Some((seq, kind, valid_from, valid_to, superseded_by)) = found else {
+        return Err(Error::NotFound { id });
+    };
+    let ms = Timestamp::from_unix_ms;
+    let valid_to = crate::validity::end(
+        &crate::validity::Record {
+            id,
+            kind: super::rows::kind_of(&kind)?,
+            valid_from: ms(valid_from),
+            valid_to: valid_to.map(ms),
+            is_superseded: superseded_by.is_some(),
+        },
+        end.verb,
+        end.valid_to,
+    )?;
+    at.run(
+        "UPDATE memory_entry SET valid_to_ms = ?2, superseded_by = ?3 WHERE seq = ?1",
+        &[&seq, &valid_to.as_unix_ms(), &end.successor.map(id_bytes)],
+    )?;
+    let note = Note {
+        id: Some(id),
+        reason: end.reason,
+        valid_to: Some(valid_to),
+        successor: end.successor,
+    };
+    at.record(end.verb.as_str(), &note)?;
+    Ok(())
+}
+
+/// Ends a record's validity.
+///
+/// # Errors
+/// As [`crate::MemoryStore::retire`].
+pub fn retire(
+    tx: &mut Tx<'_>,
+    scope: &Scope,
+    at: &Namespace,
+    id: MemoryId,
+    valid_to: Timestamp,
+    reason: &str,
+) -> Result<()> {
+    check_reason(reason)?;
+    let at = find(tx, scope, at)?.ok_or(Error::NotFound { id })?;
+    let end = End {
+        verb: Verb::Retired,
+        valid_to,
+        successor: None,
+        reason: Some(reason),
+    };
+    end_validity(&at, id, &end)?;
+    at.publish()
+}
+
+fn find<'t, 'c>(tx: &'t Tx<'c>, scope: &'t Scope, at: &Namespace) -> Result<Option<At<'t, 'c>>> {
+    let partition = find_partition(tx, &tenant(scope)?, at)?;
+    Ok(partition.map(|partition| At {
+        tx,
+        partition,
+        actor: scope.actor.as_str(),
+    }))
+}
+
+/// Adds relations, all or none if the caller passes the error on.
+///
+/// # Errors
+/// As [`crate::MemoryStore::relate`].
+pub fn relate(
+    tx: &mut Tx<'_>,
+    scope: &Scope,
+    at: &Namespace,
+    relations: &[Relation],
+) -> Result<()> {
+    if relations.len() > Relation::BATCH_MAX {
+        return Err(Error::invalid("relations", "at most 1,000 in a call"));
+    }
+    relations.iter().try_for_each(Relation::check)?;
+    let at = At {
+        tx,
+        partition: make_partition(tx, &tenant(scope)?, at)?,
+        actor: scope.actor.as_str(),
+    };
+    for relation in relations {
+        for node in [&relation.from, &relation.to] {
+            if let Node::Memory(id) = node
+                && at.seq_of(*id)?.is_none()
+            {
+                return Err(Error::NotFound { id: *id });
+            }
+        }
+        let seq = at.record(RELATED, &Note::default())?;
+        at.run(
+            "INSERT OR REPLACE INTO memory_edge (seq, partition, from_node, label, to_node, weight)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            &[
+                &seq,
+                &at.partition,
+                &relation.from.to_string(),
+                &relation.label,
+                &relation.to.to_string(),
+                &f64::from(relation.weight),
+            ],
+        )?;
+    }
+    if relations.is_empty() {
+        return Ok(());
+    }
+    at.publish()
+}
+
+/// Erases memories and what was derived from them. The receipt says `is_scrubbed: false`: the
+/// write-ahead log can be emptied only after the transaction, by [`super::Sqlite::scrub`].
+///
+/// # Errors
+/// As [`crate::MemoryStore::forget`].
+pub fn forget(
+    tx: &mut Tx<'_>,
+    scope: &Scope,
+    at: &Namespace,
+    what: &Selection,
+    reason: &str,
+) -> Result<Receipt> {
+    check_reason(reason)?;
+    what.check()?;
+    let mut receipt = Receipt {
+        erased: Vec::new(),
+        n_relations: 0,
+        is_scrubbed: false,
+    };
+    let Some(at) = find(tx, scope, at)? else {
+        return Ok(receipt);
+    };
+    for seq in with_derived(&at, selected(&at, what)?)? {
+        let (id, n_relations) = erase(&at, seq, reason)?;
+        receipt.erased.push(id);
+        receipt.n_relations += n_relations;
+    }
+    receipt.erased.sort_unstable();
+    let n_left = match what {
+        Selection::Ids(_) => 0,
+        Selection::Entity(name) => at.run(
+            "DELETE FROM memory_edge WHERE partition = ?1 AND (from_node = ?2 OR to_node = ?2)",
+            &[&at.partition, &Node::entity(name.as_str()).to_string()],
+        )?,
+        Selection::All => at.run(
+            "DELETE FROM memory_edge WHERE partition = ?1",
+            &[&at.partition],
+        )?,
+    };
+    receipt.n_relations += n_left;
+    if n_left > 0 {
+        at.record(RESET, &Note::default())?;
+    }
+    if n_left > 0 || !receipt.erased.is_empty() {
+        at.publish()?;
+    }
+    Ok(receipt)
+}
+
+fn selected(at: &At<'_, '_>, what: &Selection) -> Result<Vec<i64>> {
+    match what {
+        Selection::Ids(ids) => {
+            let found = ids
+                .iter()
+                .map(|id| at.seq_of(*id))
+                .collect::<Result<Vec<_>>>()?;
+            Ok(found.into_iter().flatten().collect())
+        }
+        Selection::Entity(name) => related(at, &Node::entity(name.as_str())),
+        Selection::All => at.seqs(
+            "SELECT seq FROM memory_entry WHERE partition = ?1",
+            &[&at.partition],
+        ),
+    }
+}
+
+/// The memories directly related to a node.
+fn related(at: &At<'_, '_>, node: &Node) -> Result<Vec<i64>> {
+    let ends: Vec<String> = at
+        .tx
+        .sql()
+        .prepare_cached(
+            "SELECT to_node FROM memory_edge WHERE partition = ?1 AND from_node = ?2
+             UNION SELECT from_node FROM memory_edge WHERE partition = ?1 AND to_node = ?2",
+        )
+        .and_then(|mut select| {
+            select
+                .query_map(params![at.partition, node.to_string()], |row| row.get(0))?
+                .collect()
+        })
+        .map_err(sql("find related memories"))?;
+    let mut seqs = Vec::new();
+    for end in ends {
+        if let Node::Memory(id) = Node::parse(&end)? {
+            seqs.extend(at.seq_of(id)?);
+        }
+    }
+    Ok(seqs)
+}
+
+/// The selected entries and all that were derived from one of them, directly or not.
+fn with_derived(at: &At<'_, '_>, selected: Vec<i64>) -> Result<BTreeSet<i64>> {
+    let mut all = BTreeSet::new();
+    let mut pending = selected;
+    while let Some(seq) = pending.pop() {
+        if all.insert(seq) {
+            pending.extend(at.seqs("SELECT entry FROM memory_source WHERE source = ?1", &[&seq])?);
+        }
+    }
+    Ok(all)
+}
+
+fn erase(at: &At<'_, '_>, seq: i64, reason: &str) -> Result<(MemoryId, usize)> {
+    let (id, text): ([u8; 16], String) = at
+        .tx
+        .sql()
+        .prepare_cached("SELECT id, text FROM memory_entry WHERE seq = ?1")
+        .and_then(|mut select| select.query_row([seq], |row| row.try_into()))
+        .map_err(sql("read a memory to erase"))?;
+    // FTS5 takes the text out of its segments only if it is told what it was.
+    at.run(
+        "INSERT INTO memory_fts (memory_fts, rowid, scope, text)
+         VALUES ('delete', ?1, 'p' || ?2, ?3)",
+        &[&seq, &at.partition, &text],
+    )?;
+    at.run(
+        "DELETE FROM memory_source WHERE entry = ?1 OR source = ?1",
+        &[&seq],
+    )?;
+    let node = Node::Memory(id_of(id)).to_string();
+    let n_relations = at.run(
+        "DELETE FROM memory_edge WHERE partition = ?1 AND from_node = ?2",
+        &[&at.partition, &node],
+    )? + at.run(
+        "DELETE FROM memory_edge WHERE partition = ?1 AND to_node = ?2",
+        &[&at.partition, &node],
+    )?;
+    // Without the content's digest a guess of the content cannot be confirmed.
+    at.run("UPDATE memory_key SET content = NULL WHERE id = ?1", &[&id])?;
+    at.run(
+        "UPDATE memory_change SET reason = NULL WHERE id = ?1 OR successor = ?1",
+        &[&id],
+    )?;
+    at.run("DELETE FROM memory_entry WHERE seq = ?1", &[&seq])?;
+    let note = Note {
+        id: Some(id_of(id)),
+        reason: Some(reason),
+        ..Note::default()
+    };
+    at.record(Verb::Erased.as_str(), &note)?;
+    Ok((id_of(id), n_relations))
+}

@@ -1,0 +1,185 @@
+//! What can go wrong with a memory, as decisions of the caller.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use agent_core::{Classify, ErrorKind, Retry};
+
+use crate::memory::MemoryId;
+
+/// An error of a memory store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The input is not of the required form or exceeds a limit.
+    #[error("invalid {what}: {reason}")]
+    #[non_exhaustive]
+    Invalid {
+        /// What was refused, for example `namespace`.
+        what: &'static str,
+        /// Which rule it breaks.
+        reason: Cow<'static, str>,
+    },
+    /// The namespace holds no such memory.
+    #[error("there is no memory {id} in this namespace")]
+    #[non_exhaustive]
+    NotFound {
+        /// The id asked for.
+        id: MemoryId,
+    },
+    /// The idempotency key was used for other content.
+    #[error("the idempotency key of {id} was used with other content")]
+    #[non_exhaustive]
+    KeyReused {
+        /// The memory the key belongs to.
+        id: MemoryId,
+    },
+    /// The idempotency key belongs to an erased memory, which a repeated call must not bring back.
+    #[error("the idempotency key belongs to {id}, which was erased")]
+    #[non_exhaustive]
+    Erased {
+        /// The erased memory.
+        id: MemoryId,
+    },
+    /// The record has been retired or superseded before.
+    #[error("{id} is retired already")]
+    #[non_exhaustive]
+    Retired {
+        /// The record.
+        id: MemoryId,
+    },
+    /// The embedder broke its contract.
+    #[error("the embedder of space {space} returned {found}")]
+    #[non_exhaustive]
+    BadVector {
+        /// The embedder's space.
+        space: String,
+        /// What it returned.
+        found: &'static str,
+    },
+    /// The embedder failed.
+    #[error("failed to embed")]
+    #[non_exhaustive]
+    Embed {
+        /// The cause.
+        source: agent_core::Error,
+    },
+    /// The scope was canceled or its deadline passed.
+    #[error("the call was stopped")]
+    #[non_exhaustive]
+    Stopped {
+        /// The cause.
+        source: agent_core::Error,
+    },
+    /// The embedded store failed.
+    #[cfg(feature = "sqlite")]
+    #[error("the store failed")]
+    #[non_exhaustive]
+    Store {
+        /// The cause.
+        source: agent_core::store::Error,
+    },
+    /// Stored or bundled data does not have the form it was written in.
+    #[error("damaged data: {found}")]
+    #[non_exhaustive]
+    Corrupt {
+        /// What was found.
+        found: &'static str,
+    },
+}
+
+/// The result of this crate's calls.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub(crate) fn invalid(what: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Invalid {
+            what,
+            reason: reason.into(),
+        }
+    }
+
+    pub(crate) const fn corrupt(found: &'static str) -> Self {
+        Self::Corrupt { found }
+    }
+
+    pub(crate) const fn stopped(source: agent_core::Error) -> Self {
+        Self::Stopped { source }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+impl From<agent_core::store::Error> for Error {
+    fn from(source: agent_core::store::Error) -> Self {
+        Self::Store { source }
+    }
+}
+
+impl Classify for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid { .. } => ErrorKind::Invalid,
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::KeyReused { .. } | Self::Erased { .. } | Self::Retired { .. } => {
+                ErrorKind::Conflict
+            }
+            Self::BadVector { .. } => ErrorKind::Internal,
+            Self::Embed { source } | Self::Stopped { source } => source.kind(),
+            #[cfg(feature = "sqlite")]
+            Self::Store { source } => source.kind(),
+            Self::Corrupt { .. } => ErrorKind::Corrupt,
+        }
+    }
+
+    fn retry(&self) -> Retry {
+        match self {
+            // Embedding comes before the transaction, so nothing has been changed.
+            Self::Embed { source } if source.retry() != Retry::Never => Retry::Safe,
+            Self::Stopped { .. } => Retry::Safe,
+            #[cfg(feature = "sqlite")]
+            Self::Store { source } => source.retry(),
+            _ => Retry::Never,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid { .. } => "memory.invalid",
+            Self::NotFound { .. } => "memory.not_found",
+            Self::KeyReused { .. } => "memory.key_reused",
+            Self::Erased { .. } => "memory.erased",
+            Self::Retired { .. } => "memory.retired",
+            Self::BadVector { .. } => "memory.bad_vector",
+            Self::Embed { .. } => "memory.embed",
+            Self::Stopped { .. } => "memory.stopped",
+            #[cfg(feature = "sqlite")]
+            Self::Store { source } => source.code(),
+            Self::Corrupt { .. } => "memory.corrupt",
+        }
+    }
+
+    fn fix(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Invalid { .. } => "correct the value the message names",
+            Self::NotFound { .. } => "search the namespace for the memory that is meant",
+            Self::KeyReused { .. } => "use another key for other content",
+            Self::Erased { .. } => "add it under another key if it is meant to be kept after all",
+            Self::Retired { .. } => "read the record's history and act on its successor",
+            Self::BadVector { .. } => "use an embedder that keeps its contract",
+            Self::Embed { .. } => "see the cause; nothing was changed",
+            Self::Stopped { .. } => "start the call again if it is still wanted",
+            #[cfg(feature = "sqlite")]
+            Self::Store { source } => return source.fix(),
+            Self::Corrupt { .. } => "restore a backup of the data directory",
+        })
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Embed { source } => source.retry_after(),
+            #[cfg(feature = "sqlite")]
+            Self::Store { source } => source.retry_after(),
+            _ => None,
+        }
+    }
+}

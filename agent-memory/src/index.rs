@@ -1,0 +1,293 @@
+//! The derived index of one namespace in main memory: labels, vectors, postings, threads and
+//! relations. It holds no truth: a backend builds it from its records and catches it up by the
+//! number of the last change it has seen.
+
+mod fuse;
+mod graph;
+mod keywords;
+mod numbers;
+mod vectors;
+
+use std::collections::HashMap;
+
+use agent_core::Timestamp;
+
+use crate::memory::{Kind, MemoryId, Trust};
+use crate::metadata::Metadata;
+use crate::query::{Facts, Filter};
+use crate::relation::{Node, Path, Relation, Walk};
+use graph::Graph;
+use keywords::Keywords;
+use vectors::Vectors;
+
+pub(crate) use fuse::{Plan, Scored};
+pub(crate) use vectors::Quantized;
+#[cfg(feature = "hnsw")]
+pub(crate) use vectors::hnsw::Ann;
+
+/// Erased rows are swept out by a rebuild when they are this many and a fifth of all.
+const DEAD_MIN: usize = 1_024;
+
+/// When which index is used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// The most memories of a namespace whose words are indexed in main memory.
+    pub(crate) postings_max: usize,
+    /// The most vectors scanned one by one where there is an approximate index.
+    pub(crate) exact_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            postings_max: 200_000,
+            exact_max: 50_000,
+        }
+    }
+}
+
+/// What the index takes of a memory.
+pub(crate) struct NewRow<'a> {
+    pub(crate) id: MemoryId,
+    pub(crate) seq: i64,
+    pub(crate) kind: Kind,
+    pub(crate) text: &'a str,
+    pub(crate) metadata: Metadata,
+    pub(crate) thread: Option<&'a str>,
+    pub(crate) trust: Trust,
+    pub(crate) occurred_at: Timestamp,
+    pub(crate) valid_from: Timestamp,
+    pub(crate) valid_to: Option<Timestamp>,
+    /// Absent if the memory was embedded in another space.
+    pub(crate) vector: Option<&'a Quantized>,
+}
+
+struct Row {
+    id: MemoryId,
+    seq: i64,
+    kind: Kind,
+    metadata: Metadata,
+    thread: Option<usize>,
+    trust: Trust,
+    occurred_at: Timestamp,
+    valid_from: Timestamp,
+    valid_to: Option<Timestamp>,
+    is_alive: bool,
+}
+
+struct Thread {
+    name: String,
+    /// Its rows in the order they were added, erased ones left out.
+    rows: Vec<usize>,
+}
+
+/// The index of one namespace.
+pub(crate) struct Partition {
+    limits: Limits,
+    rows: Vec<Row>,
+    by_id: HashMap<MemoryId, usize>,
+    threads: Vec<Thread>,
+    thread_ids: HashMap<String, usize>,
+    vectors: Vectors,
+    /// None if the namespace is larger than the limit.
+    keywords: Option<Keywords>,
+    graph: Graph,
+    last_seq: i64,
+}
+
+impl Partition {
+    pub(crate) fn new(limits: Limits, dimensions: usize) -> Self {
+        Self {
+            limits,
+            rows: Vec::new(),
+            by_id: HashMap::new(),
+            threads: Vec::new(),
+            thread_ids: HashMap::new(),
+            vectors: Vectors::new(dimensions),
+            keywords: (limits.postings_max > 0).then(Keywords::default),
+            graph: Graph::default(),
+            last_seq: 0,
+        }
+    }
+
+    /// The number of the last change this index has seen.
+    pub(crate) const fn last_seq(&self) -> i64 {
+        self.last_seq
+    }
+
+    pub(crate) fn seen(&mut self, seq: i64) {
+        self.last_seq = self.last_seq.max(seq);
+    }
+
+    /// Whether words are looked up here; if not, the backend's own keyword index must be asked.
+    pub(crate) const fn has_keywords(&self) -> bool {
+        self.keywords.is_some()
+    }
+
+    pub(crate) fn is_stale(&self) -> bool {
+        let n_dead = self.rows.len() - self.by_id.len();
+        n_dead >= DEAD_MIN && n_dead * 5 >= self.rows.len()
+    }
+
+    pub(crate) fn insert(&mut self, new: NewRow<'_>) {
+        if self.by_id.contains_key(&new.id) {
+            return;
+        }
+        let n = self.rows.len();
+        let thread = new.thread.map(|name| self.thread(name));
+        if let Some(thread) = thread.and_then(|t| self.threads.get_mut(t)) {
+            thread.rows.push(n);
+        }
+        self.vectors.push(new.vector);
+        match &mut self.keywords {
+            Some(_) if n >= self.limits.postings_max => self.keywords = None,
+            Some(keywords) => keywords.insert(n, new.text),
+            None => {}
+        }
+        self.by_id.insert(new.id, n);
+        self.rows.push(Row {
+            id: new.id,
+            seq: new.seq,
+            kind: new.kind,
+            metadata: new.metadata,
+            thread,
+            trust: new.trust,
+            occurred_at: new.occurred_at,
+            valid_from: new.valid_from,
+            valid_to: new.valid_to,
+            is_alive: true,
+        });
+    }
+
+    fn thread(&mut self, name: &str) -> usize {
+        if let Some(thread) = self.thread_ids.get(name) {
+            return *thread;
+        }
+        let thread = self.threads.len();
+        self.threads.push(Thread {
+            name: name.to_owned(),
+            rows: Vec::new(),
+        });
+        self.thread_ids.insert(name.to_owned(), thread);
+        thread
+    }
+
+    pub(crate) fn retire(&mut self, id: MemoryId, valid_to: Option<Timestamp>) {
+        if let Some(row) = self.by_id.get(&id).and_then(|n| self.rows.get_mut(*n)) {
+            row.valid_to = valid_to;
+        }
+    }
+
+    /// Removes all that was derived from the memory, and overwrites its vector.
+    pub(crate) fn erase(&mut self, id: MemoryId) {
+        let Some(n) = self.by_id.remove(&id) else {
+            return;
+        };
+        self.graph.remove(&Node::Memory(id));
+        self.vectors.erase(n);
+        if let Some(keywords) = &mut self.keywords {
+            keywords.erase(n);
+        }
+        let Some(row) = self.rows.get_mut(n) else {
+            return;
+        };
+        row.is_alive = false;
+        row.metadata.clear();
+        let Some(thread) = row.thread.take() else {
+            return;
+        };
+        if let Some(thread) = self.threads.get_mut(thread) {
+            thread.rows.retain(|other| *other != n);
+            if thread.rows.is_empty() {
+                self.thread_ids.remove(&thread.name);
+                thread.name.clear();
+            }
+        }
+    }
+
+    pub(crate) fn relate(&mut self, relation: &Relation) {
+        self.graph.insert(relation);
+    }
+
+    /// Removes every relation and returns how many there were.
+    pub(crate) fn remove_relations(&mut self) -> usize {
+        std::mem::take(&mut self.graph).n_relations()
+    }
+
+    /// Whether it holds neither memories nor relations.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_id.is_empty() && self.graph.is_empty()
+    }
+
+    pub(crate) fn remove_node(&mut self, node: &Node) -> usize {
+        self.graph.remove(node)
+    }
+
+    /// The memories one relation away from a node.
+    pub(crate) fn related(&self, node: &Node) -> Vec<MemoryId> {
+        let walk = Walk::from(node.clone()).with_limit(usize::MAX);
+        let memory = |path: Path| match path.to {
+            Node::Memory(id) => Some(id),
+            Node::Entity(_) => None,
+        };
+        self.paths(&walk).into_iter().filter_map(memory).collect()
+    }
+
+    pub(crate) fn paths(&self, walk: &Walk) -> Vec<Path> {
+        self.graph.paths(walk)
+    }
+
+    /// Every row that may be found.
+    fn eligible(&self, filter: &Filter, valid_at: Option<Timestamp>) -> Vec<bool> {
+        let passes = |row: &Row| {
+            row.is_alive
+                && valid_at.is_none_or(|at| {
+                    row.valid_from <= at && row.valid_to.is_none_or(|end| at < end)
+                })
+                && filter.passes(&Facts {
+                    kind: row.kind,
+                    metadata: &row.metadata,
+                    thread: self.thread_name(row),
+                    occurred_at: row.occurred_at,
+                    trust: row.trust,
+                })
+        };
+        self.rows.iter().map(passes).collect()
+    }
+
+    fn thread_name(&self, row: &Row) -> Option<&str> {
+        let thread = self.threads.get(row.thread?)?;
+        Some(&thread.name)
+    }
+
+    /// A copy of the vectors for building an approximate index without holding a lock.
+    #[cfg(feature = "hnsw")]
+    pub(crate) fn vectors_for_ann(&self) -> Unindexed {
+        let vectors = self.vectors.unquantized();
+        let last = vectors.last().and_then(|(row, _)| self.rows.get(*row));
+        Unindexed {
+            last_seq: last.map(|row| row.seq),
+            vectors,
+        }
+    }
+
+    /// Takes an index over those vectors, unless the rows have been numbered anew since.
+    #[cfg(feature = "hnsw")]
+    pub(crate) fn set_ann(&mut self, ann: Ann, last_seq: Option<i64>) -> bool {
+        // Rows are in the order of `seq`: the same last row at the same place means that none
+        // before it was swept out.
+        let last = self.rows.get(ann.n_rows().saturating_sub(1));
+        let is_current = last.map(|row| row.seq) == last_seq;
+        if is_current {
+            self.vectors.set_ann(ann);
+        }
+        is_current
+    }
+}
+
+/// Vectors by row, and the number of the last of them.
+#[cfg(feature = "hnsw")]
+pub(crate) struct Unindexed {
+    pub(crate) vectors: Vec<(usize, Vec<f32>)>,
+    pub(crate) last_seq: Option<i64>,
+}

@@ -1,0 +1,253 @@
+//! The search over one namespace: every signal as one number per row, brought to a common scale
+//! and added up. Ranks are not fused: a weak signal's ranks would drag a strong one's down.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use agent_core::Timestamp;
+
+use super::numbers::from_count;
+use super::{Partition, Quantized, Row};
+use crate::memory::MemoryId;
+use crate::query::{Explanation, Filter, Weights};
+use crate::relation::Node;
+use crate::terms::{for_each_term, query_terms};
+
+/// What the words of the thread's neighbours add to a row's own, before and after it. The values
+/// here are those of a coordinate ascent on dialogues.
+const WORDS_BEFORE: f32 = 0.3;
+const WORDS_AFTER: f32 = 0.2;
+/// What the score of the thread's neighbours adds.
+const SCORE_BEFORE: f32 = 0.3;
+const SCORE_AFTER: f32 = 0.1;
+/// What the mean of the thread's best adds, and how many are the best.
+const SCORE_THREAD: f32 = 0.4;
+const THREAD_BEST: usize = 3;
+/// How many of the best rows pass their score on along relations.
+const SPREAD_FROM: usize = 64;
+/// The most words of a question that are looked at for names.
+const NAME_WORDS_MAX: usize = 512;
+
+/// A search over one namespace.
+pub(crate) struct Plan<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) vector: Option<&'a Quantized>,
+    pub(crate) filter: &'a Filter,
+    pub(crate) weights: &'a Weights,
+    pub(crate) limit: usize,
+    pub(crate) now: Timestamp,
+    pub(crate) is_with_retired: bool,
+    /// BM25 by row number of the backend, where the index holds no words.
+    pub(crate) words: Option<HashMap<i64, f32>>,
+}
+
+/// A row that was found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scored {
+    pub(crate) seq: i64,
+    pub(crate) id: MemoryId,
+    pub(crate) score: f32,
+    pub(crate) explanation: Explanation,
+}
+
+impl Scored {
+    /// The better first; of equal ones the one added later.
+    pub(crate) fn order(&self, other: &Self) -> Ordering {
+        other
+            .score
+            .total_cmp(&self.score)
+            .then(other.seq.cmp(&self.seq))
+    }
+}
+
+impl Partition {
+    /// Finds the best rows, best first.
+    pub(crate) fn search(&self, plan: &Plan<'_>) -> Vec<Scored> {
+        let valid_at = (!plan.is_with_retired).then_some(plan.now);
+        let eligible = self.eligible(plan.filter, valid_at);
+        let w = plan.weights;
+        let mut keyword = self.words(plan);
+        scale(&mut keyword, w.keyword);
+        let mut dense = match plan.vector {
+            Some(vector) if w.dense > 0.0 => {
+                self.vectors
+                    .score(vector, &eligible, plan.limit, self.limits.exact_max)
+            }
+            _ => vec![0.0; self.rows.len()],
+        };
+        dense.iter_mut().for_each(|score| *score *= w.dense);
+        let base: Vec<f32> = keyword.iter().zip(&dense).map(|(k, d)| k + d).collect();
+        let thread = self.by_thread(&base, w.thread);
+        let mut found: Vec<(usize, Explanation)> = Vec::new();
+        let signals = eligible.iter().zip(keyword).zip(dense).zip(thread);
+        for (row, (((is_eligible, keyword), dense), thread)) in signals.enumerate() {
+            if *is_eligible {
+                let explanation = Explanation {
+                    keyword,
+                    dense,
+                    thread,
+                    ..Explanation::default()
+                };
+                found.push((row, explanation));
+            }
+        }
+        self.by_relations(plan, &base, &mut found);
+        self.best(plan, found)
+    }
+
+    /// BM25 with the words of the neighbours in the thread as context.
+    fn words(&self, plan: &Plan<'_>) -> Vec<f32> {
+        let own = match (&self.keywords, &plan.words) {
+            (Some(keywords), _) => keywords.score(&query_terms(plan.text), self.rows.len()),
+            (None, Some(words)) => {
+                let score = |row: &Row| words.get(&row.seq).copied().unwrap_or(0.0);
+                self.rows.iter().map(score).collect()
+            }
+            (None, None) => vec![0.0; self.rows.len()],
+        };
+        if plan.weights.thread <= 0.0 {
+            return own;
+        }
+        let mut all = own.clone();
+        self.spread_in_threads(&own, &mut all, [WORDS_BEFORE, WORDS_AFTER]);
+        all
+    }
+
+    /// Adds each row's value to its neighbours in the thread: `factors` are for what the row takes
+    /// from the one before and from the one after it.
+    fn spread_in_threads(&self, from: &[f32], to: &mut [f32], factors: [f32; 2]) {
+        let [before, after] = factors;
+        for thread in &self.threads {
+            for pair in thread.rows.windows(2) {
+                let [a, b] = pair else { continue };
+                let (a_value, b_value) = (from.get(*a), from.get(*b));
+                if let (Some(value), Some(sum)) = (a_value, to.get_mut(*b)) {
+                    *sum += before * value;
+                }
+                if let (Some(value), Some(sum)) = (b_value, to.get_mut(*a)) {
+                    *sum += after * value;
+                }
+            }
+        }
+    }
+
+    fn by_thread(&self, base: &[f32], weight: f32) -> Vec<f32> {
+        let mut scores = vec![0.0; base.len()];
+        if weight <= 0.0 {
+            return scores;
+        }
+        let factors = [weight * SCORE_BEFORE, weight * SCORE_AFTER];
+        self.spread_in_threads(base, &mut scores, factors);
+        for thread in self.threads.iter().filter(|thread| thread.rows.len() > 1) {
+            let mut best = [0.0_f32; THREAD_BEST];
+            for row in &thread.rows {
+                let mut value = base.get(*row).copied().unwrap_or(0.0);
+                for place in &mut best {
+                    if value > *place {
+                        std::mem::swap(place, &mut value);
+                    }
+                }
+            }
+            let n = thread.rows.len().min(THREAD_BEST);
+            let mean = best.iter().sum::<f32>() / from_count(n);
+            for row in &thread.rows {
+                if let Some(score) = scores.get_mut(*row) {
+                    *score += weight * SCORE_THREAD * mean;
+                }
+            }
+        }
+        scores
+    }
+
+    /// Adds what entities named in the question and relations to other good rows give.
+    fn by_relations(&self, plan: &Plan<'_>, base: &[f32], found: &mut [(usize, Explanation)]) {
+        if self.graph.is_empty() || plan.weights.graph <= 0.0 {
+            return;
+        }
+        let mut words = Vec::new();
+        for_each_term(plan.text, |word| {
+            if words.len() < NAME_WORDS_MAX {
+                words.push(word.to_owned());
+            }
+        });
+        let mut given: HashMap<usize, f32> = HashMap::new();
+        let mut give = |id: MemoryId, amount: f32| {
+            if let Some(row) = self.by_id.get(&id) {
+                let most = given.entry(*row).or_insert(0.0);
+                *most = most.max(amount);
+            }
+        };
+        let named = self.graph.named_in(&words);
+        for entity in &named {
+            for (id, weight) in self.graph.around(entity) {
+                give(id, weight / from_count(named.len()));
+            }
+        }
+        let mut best: Vec<(usize, f32)> = base.iter().copied().enumerate().collect();
+        best.retain(|(row, score)| *score > 0.0 && self.rows.get(*row).is_some_and(|r| r.is_alive));
+        keep_best(&mut best, SPREAD_FROM, |a, b| {
+            b.1.total_cmp(&a.1).then(b.0.cmp(&a.0))
+        });
+        for (row, score) in best {
+            let Some(row) = self.rows.get(row) else {
+                continue;
+            };
+            for (id, weight) in self.graph.around(&Node::Memory(row.id)) {
+                give(id, weight * score);
+            }
+        }
+        for (row, explanation) in found {
+            if let Some(amount) = given.get(row) {
+                explanation.graph = plan.weights.graph * amount;
+            }
+        }
+    }
+
+    fn best(&self, plan: &Plan<'_>, found: Vec<(usize, Explanation)>) -> Vec<Scored> {
+        let mut scored: Vec<Scored> = Vec::with_capacity(found.len());
+        for (row, mut explanation) in found {
+            // Age alone is no answer to a question.
+            if explanation.total() <= 0.0 {
+                continue;
+            }
+            let Some(row) = self.rows.get(row) else {
+                continue;
+            };
+            explanation.recency = recency(plan, row.occurred_at);
+            scored.push(Scored {
+                seq: row.seq,
+                id: row.id,
+                score: explanation.total(),
+                explanation,
+            });
+        }
+        keep_best(&mut scored, plan.limit, Scored::order);
+        scored
+    }
+}
+
+fn recency(plan: &Plan<'_>, occurred_at: Timestamp) -> f32 {
+    if plan.weights.recency <= 0.0 {
+        return 0.0;
+    }
+    let age = plan.now.since(occurred_at).as_secs_f32();
+    let half_life = plan.weights.half_life.as_secs_f32().max(1.0);
+    plan.weights.recency * (-age / half_life).exp2()
+}
+
+/// Brings scores to 0..1 by their maximum, times a weight.
+fn scale(scores: &mut [f32], weight: f32) {
+    let most = scores.iter().copied().fold(0.0_f32, f32::max);
+    if most > 0.0 {
+        scores.iter_mut().for_each(|score| *score *= weight / most);
+    }
+}
+
+/// Sorts the first `n` items in front and drops the rest.
+fn keep_best<T>(items: &mut Vec<T>, n: usize, order: impl Fn(&T, &T) -> Ordering) {
+    if items.len() > n && n > 0 {
+        items.select_nth_unstable_by(n - 1, &order);
+    }
+    items.truncate(n);
+    items.sort_unstable_by(order);
+}

@@ -1,0 +1,216 @@
+//! Relations in main memory: walks, and the one step of spreading that search takes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use petgraph::stable_graph::{EdgeIndex, NodeIndex, StableDiGraph};
+use petgraph::visit::EdgeRef;
+
+use crate::memory::MemoryId;
+use crate::relation::{Direction, Node, Path, Relation, Walk};
+use crate::terms::for_each_term;
+
+struct Edge {
+    label: String,
+    weight: f32,
+}
+
+#[derive(Default)]
+pub(super) struct Graph {
+    graph: StableDiGraph<Node, Edge>,
+    nodes: HashMap<Node, NodeIndex>,
+    /// Entities by the first word of their name, for finding them in questions.
+    entities: HashMap<String, BTreeSet<Node>>,
+}
+
+impl Graph {
+    pub(super) fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    pub(super) fn n_relations(&self) -> usize {
+        self.graph.edge_count()
+    }
+
+    pub(super) fn insert(&mut self, relation: &Relation) {
+        let from = self.node(&relation.from);
+        let to = self.node(&relation.to);
+        let known = self
+            .graph
+            .edges_connecting(from, to)
+            .find(|edge| edge.weight().label == relation.label)
+            .map(|edge| edge.id());
+        if let Some(edge) = known.and_then(|edge| self.graph.edge_weight_mut(edge)) {
+            edge.weight = relation.weight;
+            return;
+        }
+        let edge = Edge {
+            label: relation.label.clone(),
+            weight: relation.weight,
+        };
+        self.graph.add_edge(from, to, edge);
+    }
+
+    fn node(&mut self, node: &Node) -> NodeIndex {
+        if let Some(index) = self.nodes.get(node) {
+            return *index;
+        }
+        if let Some(word) = entity_words(node).into_iter().next() {
+            self.entities.entry(word).or_default().insert(node.clone());
+        }
+        let index = self.graph.add_node(node.clone());
+        self.nodes.insert(node.clone(), index);
+        index
+    }
+
+    /// Removes a node with its relations, and entities that are left without any; returns how many
+    /// relations went.
+    pub(super) fn remove(&mut self, node: &Node) -> usize {
+        let Some(index) = self.nodes.get(node).copied() else {
+            return 0;
+        };
+        let around: Vec<NodeIndex> = self.graph.neighbors_undirected(index).collect();
+        self.forget_node(node, index);
+        for other in &around {
+            let is_alone = self.graph.neighbors_undirected(*other).next().is_none();
+            if let Some(node) = self.graph.node_weight(*other).cloned()
+                && is_alone
+            {
+                self.forget_node(&node, *other);
+            }
+        }
+        around.len()
+    }
+
+    fn forget_node(&mut self, node: &Node, index: NodeIndex) {
+        self.graph.remove_node(index);
+        self.nodes.remove(node);
+        for word in entity_words(node).into_iter().take(1) {
+            if let Some(named) = self.entities.get_mut(&word) {
+                named.remove(node);
+                if named.is_empty() {
+                    self.entities.remove(&word);
+                }
+            }
+        }
+    }
+
+    /// Finds a shortest path to each node by breadth-first search over sorted neighbours.
+    pub(super) fn paths(&self, walk: &Walk) -> Vec<Path> {
+        let Some(start) = self.nodes.get(&walk.from).copied() else {
+            return Vec::new();
+        };
+        let mut came_by: HashMap<NodeIndex, (NodeIndex, EdgeIndex)> = HashMap::new();
+        let mut seen = HashSet::from([start]);
+        let mut paths = Vec::new();
+        let mut frontier = vec![start];
+        for _ in 0..walk.depth {
+            let mut next = Vec::new();
+            for from in &frontier {
+                for (edge, to) in self.steps(*from, walk) {
+                    if !seen.insert(to) {
+                        continue;
+                    }
+                    came_by.insert(to, (*from, edge));
+                    next.push(to);
+                    let is_wanted = |wanted: &Node| self.graph.node_weight(to) == Some(wanted);
+                    if walk.to.as_ref().is_none_or(is_wanted) {
+                        paths.extend(self.path(to, &came_by));
+                    }
+                    if paths.len() >= walk.limit || (walk.to.is_some() && !paths.is_empty()) {
+                        return paths;
+                    }
+                }
+            }
+            frontier = next;
+        }
+        paths
+    }
+
+    /// The relations that lead away from a node, by label and the node they lead to.
+    fn steps(&self, from: NodeIndex, walk: &Walk) -> Vec<(EdgeIndex, NodeIndex)> {
+        let out = self
+            .graph
+            .edges_directed(from, petgraph::Outgoing)
+            .filter(|_| walk.direction != Direction::In)
+            .map(|edge| (edge.id(), edge.target(), &edge.weight().label));
+        let into = self
+            .graph
+            .edges_directed(from, petgraph::Incoming)
+            .filter(|_| walk.direction != Direction::Out)
+            .map(|edge| (edge.id(), edge.source(), &edge.weight().label));
+        let mut steps: Vec<_> = out
+            .chain(into)
+            .filter(|(_, _, label)| walk.labels.is_empty() || walk.labels.contains(label))
+            .collect();
+        steps.sort_by_key(|(_, to, label)| (*label, self.graph.node_weight(*to)));
+        steps.into_iter().map(|(edge, to, _)| (edge, to)).collect()
+    }
+
+    fn path(
+        &self,
+        to: NodeIndex,
+        came_by: &HashMap<NodeIndex, (NodeIndex, EdgeIndex)>,
+    ) -> Option<Path> {
+        let mut steps = Vec::new();
+        let mut at = to;
+        while let Some((from, edge)) = came_by.get(&at) {
+            steps.push(self.relation(*edge)?);
+            at = *from;
+        }
+        steps.reverse();
+        Some(Path {
+            to: self.graph.node_weight(to)?.clone(),
+            steps,
+        })
+    }
+
+    fn relation(&self, edge: EdgeIndex) -> Option<Relation> {
+        let (from, to) = self.graph.edge_endpoints(edge)?;
+        let weight = self.graph.edge_weight(edge)?;
+        let from = self.graph.node_weight(from)?.clone();
+        let to = self.graph.node_weight(to)?.clone();
+        Some(Relation::new(from, weight.label.clone(), to).with_weight(weight.weight))
+    }
+
+    /// The memories around a node with the weight of the strongest relation to each.
+    pub(super) fn around(&self, node: &Node) -> BTreeMap<MemoryId, f32> {
+        let mut found = BTreeMap::new();
+        let Some(index) = self.nodes.get(node).copied() else {
+            return found;
+        };
+        let out = self.graph.edges_directed(index, petgraph::Outgoing);
+        let into = self.graph.edges_directed(index, petgraph::Incoming);
+        let ends = out
+            .map(|edge| (edge.target(), edge.weight().weight))
+            .chain(into.map(|edge| (edge.source(), edge.weight().weight)));
+        for (end, weight) in ends {
+            if let Some(Node::Memory(id)) = self.graph.node_weight(end) {
+                let strongest = found.entry(*id).or_insert(weight);
+                *strongest = strongest.max(weight);
+            }
+        }
+        found
+    }
+
+    /// The entities whose whole name stands in the question, given as all its words in order.
+    pub(super) fn named_in(&self, words: &[String]) -> Vec<Node> {
+        let mut named = BTreeSet::new();
+        for (n, word) in words.iter().enumerate() {
+            for node in self.entities.get(word).into_iter().flatten() {
+                let rest = words.get(n..).unwrap_or_default();
+                if rest.starts_with(&entity_words(node)) {
+                    named.insert(node.clone());
+                }
+            }
+        }
+        named.into_iter().collect()
+    }
+}
+
+fn entity_words(node: &Node) -> Vec<String> {
+    let mut words = Vec::new();
+    if let Node::Entity(name) = node {
+        for_each_term(name, |word| words.push(word.to_owned()));
+    }
+    words
+}

@@ -1,0 +1,28 @@
+//! The conversions scoring needs, each in one place with the reason it is harmless.
+
+/// A count as a score's factor; counts stay far below 2^24, and beyond it only precision is lost.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "scores need no more than 24 bits of a count"
+)]
+pub(super) const fn from_count(n: usize) -> f32 {
+    n as f32
+}
+
+/// A sum of 8-bit products as a similarity.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a similarity needs no more than 24 bits"
+)]
+pub(super) const fn from_dot(dot: i32) -> f32 {
+    dot as f32
+}
+
+/// A number between -127 and 127 as a byte.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the caller has brought it into range; the cast saturates"
+)]
+pub(super) fn to_i8(x: f32) -> i8 {
+    x.round().clamp(-127.0, 127.0) as i8
+}

@@ -1,0 +1,81 @@
+//! Labels on memories, for filters.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The value of a label.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Value {
+    /// Yes or no.
+    Flag(bool),
+    /// A whole number.
+    Integer(i64),
+    /// A text.
+    Text(String),
+}
+
+impl From<bool> for Value {
+    fn from(flag: bool) -> Self {
+        Self::Flag(flag)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(integer: i64) -> Self {
+        Self::Integer(integer)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+/// A memory's labels, by name.
+pub type Metadata = BTreeMap<String, Value>;
+
+/// The most labels of a memory: filters look at a few, and every row keeps them in main memory.
+const LABELS_MAX: usize = 32;
+/// The longest name of a label in bytes.
+const LABEL_BYTES_MAX: usize = 64;
+/// The longest text value of a label in bytes; longer ones belong into the memory's text.
+const VALUE_BYTES_MAX: usize = 1_024;
+
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    if (1..=LABEL_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control) {
+        Ok(())
+    } else {
+        Err(Error::invalid("label", "a name has 1 to 64 bytes"))
+    }
+}
+
+pub(crate) fn check_value(value: &Value) -> Result<()> {
+    match value {
+        Value::Text(text) if text.len() > VALUE_BYTES_MAX => {
+            Err(Error::invalid("label", "a text has at most 1,024 bytes"))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn check(metadata: &Metadata) -> Result<()> {
+    if metadata.len() > LABELS_MAX {
+        return Err(Error::invalid("metadata", "at most 32 labels"));
+    }
+    metadata.iter().try_for_each(|(name, value)| {
+        check_name(name)?;
+        check_value(value)
+    })
+}
