@@ -30,13 +30,17 @@ impl DidKey {
     /// # Errors
     /// `Invalid` if the bytes are no point, not its canonical encoding, or of small order.
     pub fn from_public_key(bytes: [u8; 32]) -> Result<Self> {
-        let point = VerifyingKey::from_bytes(&bytes)
-            .map_err(|_point| Error::invalid("public key", "the bytes are no point of the curve"))?;
+        let point = VerifyingKey::from_bytes(&bytes).map_err(|_point| {
+            Error::invalid("public key", "the bytes are no point of the curve")
+        })?;
         if point.is_weak() {
             return Err(Error::invalid("public key", "the point has a small order"));
         }
         if !is_canonical(&bytes) {
-            return Err(Error::invalid("public key", "the encoding is not canonical"));
+            return Err(Error::invalid(
+                "public key",
+                "the encoding is not canonical",
+            ));
         }
         Ok(Self(bytes))
     }

@@ -81,7 +81,10 @@ impl CapabilityGate {
                 max: Self::SUBJECTS_MAX,
             });
         }
-        let tenant = state.identities.entry((*scope.tenant).to_owned()).or_default();
+        let tenant = state
+            .identities
+            .entry((*scope.tenant).to_owned())
+            .or_default();
         if tenant.insert(scope.actor.clone(), identity).is_none() {
             state.n_identities = state.n_identities.saturating_add(1);
         }
@@ -95,7 +98,8 @@ impl CapabilityGate {
     /// have not ended.
     pub fn admit(&self, text: &str) -> Result<Arc<GrantChain>> {
         let digest = Digest::of_bytes(text.as_bytes());
-        let known = |chains: &BTreeMap<Digest, Arc<GrantChain>>| chains.get(&digest).map(Arc::clone);
+        let known =
+            |chains: &BTreeMap<Digest, Arc<GrantChain>>| chains.get(&digest).map(Arc::clone);
         if text.len() <= GrantChain::TEXT_BYTES_MAX
             && let Some(chain) = self.state.read().chains.values().find_map(known)
         {
@@ -201,7 +205,12 @@ impl CapabilityGate {
         };
         let mut ways = Vec::new();
         let mut denied = Refusal::NotCovered.verdict(effect);
-        for chain in state.chains.get(&identity).into_iter().flat_map(BTreeMap::values) {
+        for chain in state
+            .chains
+            .get(&identity)
+            .into_iter()
+            .flat_map(BTreeMap::values)
+        {
             match chain.ways(effect, now) {
                 Err(Refusal::NotCovered) => {}
                 Err(refusal) => denied = refusal.verdict(effect),
@@ -213,7 +222,11 @@ impl CapabilityGate {
                 },
             }
         }
-        if ways.is_empty() { Err(denied) } else { Ok(ways) }
+        if ways.is_empty() {
+            Err(denied)
+        } else {
+            Ok(ways)
+        }
     }
 
     fn revoked(&self, chain: &GrantChain) -> Option<GrantId> {

@@ -47,7 +47,10 @@ mod sqlite {
         async fn make() -> (Arc<dyn KeyStore>, TempDir) {
             let (db, dir) = db().await;
             let unlock = Unlock::key(SecretBytes::new(Box::new(vec![7; 32])));
-            (Arc::new(SqliteKeyStore::open(&db, unlock).await.unwrap()), dir)
+            (
+                Arc::new(SqliteKeyStore::open(&db, unlock).await.unwrap()),
+                dir,
+            )
         }
         key_store_conformance!(make);
     }

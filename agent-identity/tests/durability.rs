@@ -39,11 +39,17 @@ fn name(text: &str) -> KeyName {
 }
 
 async fn key(store: &SqliteKeyStore, text: &str) -> Key {
-    store.generate(&host(), vec![name(text)]).await.unwrap().remove(0)
+    store
+        .generate(&host(), vec![name(text)])
+        .await
+        .unwrap()
+        .remove(0)
 }
 
 async fn signs(store: &SqliteKeyStore, key: &Key) -> agent_identity::Result<()> {
-    let signature = store.sign(&host(), key.id, Purpose::MESSAGE, b"m".to_vec()).await?;
+    let signature = store
+        .sign(&host(), key.id, Purpose::MESSAGE, b"m".to_vec())
+        .await?;
     key.did.verify(&Purpose::MESSAGE, b"m", &signature)
 }
 
@@ -59,14 +65,21 @@ async fn a_killed_process_loses_nothing_it_acknowledged() {
         for n in 0.. {
             let key = key(&keys, &format!("agent-{n}")).await;
             let grant = GrantId::from_bits(n);
-            grants.revoke(&host(), vec![(grant, END)], String::new()).await.unwrap();
+            grants
+                .revoke(&host(), vec![(grant, END)], String::new())
+                .await
+                .unwrap();
             println!("\nacknowledged {} {} {grant}", key.name, key.did);
         }
     }
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("db");
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_killed_process_loses_nothing_it_acknowledged", "--nocapture"])
+        .args([
+            "--exact",
+            "a_killed_process_loses_nothing_it_acknowledged",
+            "--nocapture",
+        ])
         .env(CHILD, &path)
         .stdout(Stdio::piped())
         .spawn()
@@ -90,7 +103,10 @@ async fn a_killed_process_loses_nothing_it_acknowledged() {
             panic!("unexpected {line}");
         };
         let key = key(&keys, name).await;
-        assert_eq!((key.did, key.generation), (did.parse::<DidKey>().unwrap(), 0));
+        assert_eq!(
+            (key.did, key.generation),
+            (did.parse::<DidKey>().unwrap(), 0)
+        );
         signs(&keys, &key).await.unwrap();
         assert!(grants.is_revoked(grant.parse().unwrap()));
     }
@@ -101,16 +117,29 @@ async fn a_passphrase_opens_the_same_identities_and_another_nothing() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("db");
     let db = open(&path).await;
-    let first = key(&SqliteKeyStore::open(&db, phrase("correct horse")).await.unwrap(), "a").await;
+    let first = key(
+        &SqliteKeyStore::open(&db, phrase("correct horse"))
+            .await
+            .unwrap(),
+        "a",
+    )
+    .await;
     // Dropped without a shutdown.
     drop(db.clone());
     db.close().await;
     let db = open(&path).await;
-    let wrong = SqliteKeyStore::open(&db, phrase("correct house")).await.unwrap_err();
-    assert_eq!((wrong.code(), wrong.kind()), ("identity.wrong_secret", ErrorKind::Denied));
+    let wrong = SqliteKeyStore::open(&db, phrase("correct house"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (wrong.code(), wrong.kind()),
+        ("identity.wrong_secret", ErrorKind::Denied)
+    );
     let wrong = SqliteKeyStore::open(&db, raw(1)).await.unwrap_err();
     assert_eq!(wrong.code(), "identity.wrong_secret");
-    let keys = SqliteKeyStore::open(&db, phrase("correct horse")).await.unwrap();
+    let keys = SqliteKeyStore::open(&db, phrase("correct horse"))
+        .await
+        .unwrap();
     assert_eq!(key(&keys, "a").await, first);
     signs(&keys, &first).await.unwrap();
 }
@@ -156,26 +185,44 @@ async fn tampering_with_stored_keys_is_detected() {
              UPDATE identity_key SET name = 'a' WHERE name = 'b'",
             "identity.tampered",
         ),
-        ("UPDATE identity_key SET generation = 5 WHERE name = 'a'", "identity.tampered"),
-        ("UPDATE identity_key SET sealed = x'00' WHERE name = 'a'", "identity.tampered"),
-        ("UPDATE identity_key SET sealed = zeroblob(72) WHERE name = 'a'", "identity.tampered"),
+        (
+            "UPDATE identity_key SET generation = 5 WHERE name = 'a'",
+            "identity.tampered",
+        ),
+        (
+            "UPDATE identity_key SET sealed = x'00' WHERE name = 'a'",
+            "identity.tampered",
+        ),
+        (
+            "UPDATE identity_key SET sealed = zeroblob(72) WHERE name = 'a'",
+            "identity.tampered",
+        ),
         (
             "UPDATE identity_key SET key_id = 'key_' || hex(zeroblob(16)) WHERE name = 'a'",
             "identity.tampered",
         ),
-        ("UPDATE identity_key SET did = 'did:key:zABC' WHERE name = 'a'", "identity.backend"),
+        (
+            "UPDATE identity_key SET did = 'did:key:zABC' WHERE name = 'a'",
+            "identity.backend",
+        ),
     ] {
         let dir = TempDir::new().unwrap();
         let db = open(&dir.path().join("db")).await;
         let keys = SqliteKeyStore::open(&db, raw(1)).await.unwrap();
-        keys.generate(&host(), vec![name("a"), name("b")]).await.unwrap();
+        keys.generate(&host(), vec![name("a"), name("b")])
+            .await
+            .unwrap();
         tamper(&db, statement).await;
         let outcome = match keys.generate(&host(), vec![name("a")]).await {
             Ok(found) => signs(&keys, found.first().unwrap()).await,
             Err(error) => Err(error),
         };
         let error = outcome.unwrap_err();
-        assert_eq!((error.code(), error.kind()), (code, ErrorKind::Corrupt), "{statement}");
+        assert_eq!(
+            (error.code(), error.kind()),
+            (code, ErrorKind::Corrupt),
+            "{statement}"
+        );
     }
 }
 
@@ -189,7 +236,10 @@ async fn tamper(db: &Db, statement: &'static str) {
 #[tokio::test]
 async fn a_damaged_header_is_refused() {
     for (statement, code) in [
-        ("UPDATE identity_vault SET header = '{}'", "identity.damaged"),
+        (
+            "UPDATE identity_vault SET header = '{}'",
+            "identity.damaged",
+        ),
         (
             "UPDATE identity_vault SET header = replace(header, '\"v\":1', '\"v\":2')",
             "identity.damaged",
@@ -277,7 +327,7 @@ async fn writes_of_a_transaction_commit_together_or_not_at_all() {
         .write(move |tx| {
             let made = in_tx.generate_in(tx, "default", &[name("a")])?;
             revoking.revoke_in(tx, &Principal::host(), &[(grant, END)], "")?;
-            agent_identity::Result::Ok(made)
+            Ok::<_, agent_identity::Error>(made)
         })
         .await
         .unwrap();
@@ -301,7 +351,9 @@ async fn used_limits_survive_a_restart() {
         let (issuer, agent) = (key(&keys, "host").await, key(&keys, "agent").await);
         let once = Capability::new("pay.*", "*").unwrap().with_calls_max(1);
         let terms = Terms::new(agent.did, vec![once], END);
-        let chain = GrantChain::issue(&keys, &host(), &issuer, &terms).await.unwrap();
+        let chain = GrantChain::issue(&keys, &host(), &issuer, &terms)
+            .await
+            .unwrap();
         let gate = CapabilityGate::new(vec![issuer.did], Arc::clone(&grants) as _, &Env::system());
         gate.admit(&chain.to_string()).unwrap();
         let actor = Scope::new(Principal::try_from(agent.did).unwrap());
@@ -312,7 +364,10 @@ async fn used_limits_survive_a_restart() {
         } else {
             let id = IdempotencyKey::new("k").unwrap();
             let charge = gate.charge(&actor, &pay, id).unwrap().unwrap();
-            grants.charge(&actor, charge, ChargeMode::Take).await.unwrap();
+            grants
+                .charge(&actor, charge, ChargeMode::Take)
+                .await
+                .unwrap();
         }
         texts.push(chain.digest());
         db.close().await;

@@ -42,7 +42,9 @@ async fn world() -> World {
     ];
     let end = START.after(Duration::from_secs(60));
     let terms = Terms::new(pool.did, all, end).with_depth(1);
-    let root = GrantChain::issue(&keys, &host, issuer, &terms).await.unwrap();
+    let root = GrantChain::issue(&keys, &host, issuer, &terms)
+        .await
+        .unwrap();
     let some = vec![
         Capability::new("tool.*", "search").unwrap(),
         Capability::new("pay.*", "*").unwrap().with_calls_max(2),
@@ -87,7 +89,10 @@ async fn an_agent_may_what_it_was_granted_and_nothing_else() {
     let w = world().await;
     let search = effect("tool.call", "search");
     assert_eq!(w.code(&w.agent, &search).await, "allow");
-    assert_eq!(w.code(&w.agent, &effect("tool.call", "shell")).await, "grant.not_covered");
+    assert_eq!(
+        w.code(&w.agent, &effect("tool.call", "shell")).await,
+        "grant.not_covered"
+    );
     let stranger = Scope::new(Principal::new("agent-2").unwrap());
     assert_eq!(w.code(&stranger, &search).await, "grant.unknown_actor");
     let tenant = w.agent.clone().with_tenant("other");
@@ -105,7 +110,10 @@ async fn revoking_any_link_revokes_what_hangs_below() {
         assert_eq!(w.code(&w.agent, &search).await, "allow");
         let id = w.chain.ids().nth(link).unwrap();
         let grants = vec![(id, w.chain.expires())];
-        w.grants.revoke(&w.agent, grants, "stop".to_owned()).await.unwrap();
+        w.grants
+            .revoke(&w.agent, grants, "stop".to_owned())
+            .await
+            .unwrap();
         assert_eq!(w.code(&w.agent, &search).await, "grant.revoked");
         w.gate.admit(&w.chain.to_string()).unwrap();
         assert_eq!(w.code(&w.agent, &search).await, "grant.revoked");
@@ -136,10 +144,17 @@ async fn charged_effects_use_a_limit_up_and_repeats_do_not() {
         let scope = w.agent.clone().with_idempotency_key(key(&format!("k{n}")));
         for _ in 0..2 {
             assert_eq!(w.code(&scope, &pay).await, "allow");
-            let charge = w.gate.charge(&scope, &pay, key(&format!("k{n}"))).unwrap().unwrap();
+            let charge = w
+                .gate
+                .charge(&scope, &pay, key(&format!("k{n}")))
+                .unwrap()
+                .unwrap();
             // The pool's limit and the agent's.
             assert_eq!(charge.ways.first().map(Vec::len), Some(2));
-            w.grants.charge(&scope, charge, ChargeMode::Take).await.unwrap();
+            w.grants
+                .charge(&scope, charge, ChargeMode::Take)
+                .await
+                .unwrap();
         }
     }
     assert_eq!(w.code(&w.agent, &pay).await, "grant.used_up");
@@ -147,9 +162,14 @@ async fn charged_effects_use_a_limit_up_and_repeats_do_not() {
     assert_eq!(w.code(&repeated, &pay).await, "allow");
     let other = effect("pay.transfer", "elsewhere");
     assert_eq!(w.code(&repeated, &other).await, "grant.key_reused");
-    let denied = w.gate.charge(&w.agent, &effect("x.y", "z"), key("k9")).unwrap();
+    let denied = w
+        .gate
+        .charge(&w.agent, &effect("x.y", "z"), key("k9"))
+        .unwrap();
     assert!(matches!(denied, Err(Verdict::Deny { .. })));
-    let search = w.gate.charge(&w.agent, &effect("tool.call", "search"), key("k9"));
+    let search = w
+        .gate
+        .charge(&w.agent, &effect("tool.call", "search"), key("k9"));
     assert!(search.unwrap().unwrap().is_free());
 }
 
@@ -161,5 +181,8 @@ async fn untrusted_and_foreign_grants_are_not_admitted() {
     nobody.admit(&w.chain.to_string()).unwrap_err();
     // The pool's own grant serves the pool, not the agent.
     w.gate.admit(&w.root.to_string()).unwrap();
-    assert_eq!(w.code(&w.agent, &effect("tool.call", "shell")).await, "grant.not_covered");
+    assert_eq!(
+        w.code(&w.agent, &effect("tool.call", "shell")).await,
+        "grant.not_covered"
+    );
 }

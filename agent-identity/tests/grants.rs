@@ -1,10 +1,13 @@
 //! Grants narrow with every delegation, and a chain that does not is refused wherever it is read.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use agent_core::{Amount, Classify, Effect, EffectClass, Env, Principal, Scope, Timestamp, Verdict};
+use agent_core::{
+    Amount, Classify, Effect, EffectClass, Env, Principal, Scope, Timestamp, Verdict,
+};
 use agent_identity::backend::InMemoryKeyStore;
 use agent_identity::{
-    Capability, DidKey, Error, GrantChain, Key, KeyName, KeyStore, Pattern, Purpose, Terms, Widening,
+    Capability, DidKey, Error, GrantChain, Key, KeyName, KeyStore, Pattern, Purpose, Terms,
+    Widening,
 };
 use proptest::prelude::*;
 
@@ -34,9 +37,16 @@ impl World {
         GrantChain::issue(&self.store, &self.scope, self.keys.first().unwrap(), terms).await
     }
 
-    async fn delegate(&self, chain: &GrantChain, by: usize, terms: &Terms) -> Result<GrantChain, Error> {
+    async fn delegate(
+        &self,
+        chain: &GrantChain,
+        by: usize,
+        terms: &Terms,
+    ) -> Result<GrantChain, Error> {
         let holder = self.keys.get(by).unwrap();
-        chain.delegate(&self.store, &self.scope, holder, terms).await
+        chain
+            .delegate(&self.store, &self.scope, holder, terms)
+            .await
     }
 }
 
@@ -70,7 +80,11 @@ fn patterns_cover_by_prefix_and_refuse_detours() {
     }
     let long = "x".repeat(257);
     for bad in ["", "a*", "*.x", "a.*.*", "**", "/a/../*", "a\n", &long] {
-        assert_eq!(Pattern::new(bad).unwrap_err().code(), "identity.invalid", "{bad}");
+        assert_eq!(
+            Pattern::new(bad).unwrap_err().code(),
+            "identity.invalid",
+            "{bad}"
+        );
     }
 }
 
@@ -79,7 +93,11 @@ async fn a_chain_survives_its_text_and_its_root_must_be_trusted() {
     let w = world().await;
     let terms = Terms::new(w.did(1), vec![cap("*", "*")], END).with_depth(1);
     let root = w.issue(&terms).await.unwrap();
-    let terms = Terms::new(w.did(2), vec![cap("tool.*", "search").with_spend_max(usd("1.50"))], END);
+    let terms = Terms::new(
+        w.did(2),
+        vec![cap("tool.*", "search").with_spend_max(usd("1.50"))],
+        END,
+    );
     let chain = w.delegate(&root, 1, &terms).await.unwrap();
     let text = chain.to_string();
     assert_eq!(GrantChain::verify(&text, &[w.did(0)]).unwrap(), chain);
@@ -106,10 +124,15 @@ async fn a_wider_link_is_refused_with_the_reason() {
         .with_not_before(begin);
     let root = w.issue(&terms).await.unwrap();
     let narrow = |cap: Capability| {
-        Terms::new(w.did(2), vec![cap], END).with_not_before(begin).with_depth(1)
+        Terms::new(w.did(2), vec![cap], END)
+            .with_not_before(begin)
+            .with_depth(1)
     };
     let one = |action, target| {
-        cap(action, target).with_spend_max(usd("5")).with_calls_max(3).with_expiry(NOW)
+        cap(action, target)
+            .with_spend_max(usd("5"))
+            .with_calls_max(3)
+            .with_expiry(NOW)
     };
     let later = Timestamp::from_unix_ms(END.as_unix_ms() + 1);
     let mut unlimited = held.clone();
@@ -117,24 +140,50 @@ async fn a_wider_link_is_refused_with_the_reason() {
     let euros = held.clone().with_spend_max("1 EUR".parse().unwrap());
     type Expect = fn(&Widening) -> bool;
     let cases: Vec<(Terms, Expect)> = vec![
-        (narrow(one("*", "shop/*")), |w| matches!(w, Widening::Capability { index: 0, .. })),
-        (narrow(one("pay.*", "shop")), |w| matches!(w, Widening::Capability { .. })),
-        (narrow(held.clone().with_spend_max(usd("5.01"))), |w| matches!(w, Widening::Spend { .. })),
+        (narrow(one("*", "shop/*")), |w| {
+            matches!(w, Widening::Capability { index: 0, .. })
+        }),
+        (narrow(one("pay.*", "shop")), |w| {
+            matches!(w, Widening::Capability { .. })
+        }),
+        (narrow(held.clone().with_spend_max(usd("5.01"))), |w| {
+            matches!(w, Widening::Spend { .. })
+        }),
         (narrow(euros), |w| matches!(w, Widening::Spend { .. })),
         (narrow(held.clone().with_calls_max(4)), |w| {
-            matches!(w, Widening::Calls { parent: 3, child: Some(4), .. })
+            matches!(
+                w,
+                Widening::Calls {
+                    parent: 3,
+                    child: Some(4),
+                    ..
+                }
+            )
         }),
-        (narrow(unlimited), |w| matches!(w, Widening::Calls { child: None, .. })),
-        (narrow(held.clone().with_expiry(END)), |w| matches!(w, Widening::CapabilityExpiry { .. })),
-        (narrow(held.clone()).with_not_before(Timestamp::EPOCH), |w| {
-            matches!(w, Widening::NotBefore { .. })
+        (narrow(unlimited), |w| {
+            matches!(w, Widening::Calls { child: None, .. })
         }),
+        (narrow(held.clone().with_expiry(END)), |w| {
+            matches!(w, Widening::CapabilityExpiry { .. })
+        }),
+        (
+            narrow(held.clone()).with_not_before(Timestamp::EPOCH),
+            |w| matches!(w, Widening::NotBefore { .. }),
+        ),
         (narrow(held.clone()).with_depth(2), |w| {
-            matches!(w, Widening::Depth { parent: 2, child: 2, .. })
+            matches!(
+                w,
+                Widening::Depth {
+                    parent: 2,
+                    child: 2,
+                    ..
+                }
+            )
         }),
-        (Terms::new(w.did(2), vec![held.clone()], later).with_not_before(begin), |w| {
-            matches!(w, Widening::Expiry { .. })
-        }),
+        (
+            Terms::new(w.did(2), vec![held.clone()], later).with_not_before(begin),
+            |w| matches!(w, Widening::Expiry { .. }),
+        ),
     ];
     for (terms, expected) in cases {
         let error = w.delegate(&root, 1, &terms).await.unwrap_err();
@@ -145,7 +194,10 @@ async fn a_wider_link_is_refused_with_the_reason() {
         // The same link, signed by its holder against the rules, is refused by whoever reads it.
         let forged = forge(&w, &root, 1, &terms).await;
         let read = GrantChain::verify(&forged, &[w.did(0)]).unwrap_err();
-        assert!(matches!(&read, Error::Widened { by: read, .. } if read == by), "{read}");
+        assert!(
+            matches!(&read, Error::Widened { by: read, .. } if read == by),
+            "{read}"
+        );
     }
     w.delegate(&root, 1, &narrow(held)).await.unwrap();
 }
@@ -154,22 +206,26 @@ async fn a_wider_link_is_refused_with_the_reason() {
 async fn forge(w: &World, chain: &GrantChain, by: usize, terms: &Terms) -> String {
     let payload_text = chain.to_string().split('.').nth_back(1).unwrap().to_owned();
     let parent = agent_core::Digest::of_bytes(&unbase64(&payload_text));
-    let caps: Vec<_> = terms.capabilities.iter().map(|cap| {
-        let mut json = serde_json::json!({
-            "action": cap.action.to_string(), "target": cap.target.to_string(),
-        });
-        let fields = json.as_object_mut().unwrap();
-        if let Some(spend) = cap.spend_max {
-            fields.insert("spend".to_owned(), spend.to_string().into());
-        }
-        if let Some(calls) = cap.calls_max {
-            fields.insert("calls".to_owned(), calls.into());
-        }
-        if let Some(expires) = cap.expires {
-            fields.insert("exp".to_owned(), expires.as_unix_ms().into());
-        }
-        json
-    }).collect();
+    let caps: Vec<_> = terms
+        .capabilities
+        .iter()
+        .map(|cap| {
+            let mut json = serde_json::json!({
+                "action": cap.action.to_string(), "target": cap.target.to_string(),
+            });
+            let fields = json.as_object_mut().unwrap();
+            if let Some(spend) = cap.spend_max {
+                fields.insert("spend".to_owned(), spend.to_string().into());
+            }
+            if let Some(calls) = cap.calls_max {
+                fields.insert("calls".to_owned(), calls.into());
+            }
+            if let Some(expires) = cap.expires {
+                fields.insert("exp".to_owned(), expires.as_unix_ms().into());
+            }
+            json
+        })
+        .collect();
     let json = serde_json::json!({
         "v": 1, "issuer": w.did(by), "subject": terms.subject, "parent": parent,
         "nbf": terms.not_before, "exp": terms.expires, "depth": terms.depth,
@@ -181,7 +237,11 @@ async fn forge(w: &World, chain: &GrantChain, by: usize, terms: &Terms) -> Strin
 async fn append(w: &World, text: &str, by: usize, payload: &str) -> String {
     let key = w.keys.get(by).unwrap().id;
     let bytes = payload.as_bytes().to_vec();
-    let signature = w.store.sign(&w.scope, key, Purpose::GRANT, bytes).await.unwrap();
+    let signature = w
+        .store
+        .sign(&w.scope, key, Purpose::GRANT, bytes)
+        .await
+        .unwrap();
     let signature = signature.to_string();
     let signature = signature.strip_prefix("ed25519:").unwrap();
     format!("{text}.{}.{signature}", base64(payload.as_bytes()))
@@ -201,9 +261,16 @@ fn unbase64(text: &str) -> Vec<u8> {
 async fn only_the_holder_delegates_and_links_stay_in_their_chain() {
     let w = world().await;
     let wide = || vec![cap("*", "*")];
-    let root = w.issue(&Terms::new(w.did(1), wide(), END).with_depth(3)).await.unwrap();
+    let root = w
+        .issue(&Terms::new(w.did(1), wide(), END).with_depth(3))
+        .await
+        .unwrap();
     let other = w
-        .issue(&Terms::new(w.did(1), wide(), END).with_depth(3).with_nonce("other"))
+        .issue(
+            &Terms::new(w.did(1), wide(), END)
+                .with_depth(3)
+                .with_nonce("other"),
+        )
         .await
         .unwrap();
     let terms = Terms::new(w.did(2), wide(), END);
@@ -262,10 +329,16 @@ async fn bounds_hold_for_issuers_and_readers() {
     let w = world().await;
     let many = vec![cap("*", "*"); Terms::CAPABILITIES_MAX + 1];
     w.issue(&Terms::new(w.did(1), many, END)).await.unwrap_err();
-    w.issue(&Terms::new(w.did(1), Vec::new(), END)).await.unwrap_err();
-    w.issue(&Terms::new(w.did(1), vec![cap("*", "*")], Timestamp::EPOCH)).await.unwrap_err();
+    w.issue(&Terms::new(w.did(1), Vec::new(), END))
+        .await
+        .unwrap_err();
+    w.issue(&Terms::new(w.did(1), vec![cap("*", "*")], Timestamp::EPOCH))
+        .await
+        .unwrap_err();
     let long = "x".repeat(65);
-    w.issue(&Terms::new(w.did(1), vec![cap("*", "*")], END).with_nonce(long)).await.unwrap_err();
+    w.issue(&Terms::new(w.did(1), vec![cap("*", "*")], END).with_nonce(long))
+        .await
+        .unwrap_err();
     let mut chain = w
         .issue(&Terms::new(w.did(1), vec![cap("*", "*")], END).with_depth(200))
         .await
@@ -293,19 +366,30 @@ async fn time_cover_and_limits_decide() {
         cap("pay.*", "*").with_spend_max(usd("2")),
     ];
     let begin = Timestamp::from_unix_ms(10);
-    let chain = w.issue(&Terms::new(w.did(1), caps, END).with_not_before(begin)).await.unwrap();
+    let chain = w
+        .issue(&Terms::new(w.did(1), caps, END).with_not_before(begin))
+        .await
+        .unwrap();
     let before = Timestamp::from_unix_ms(NOW.as_unix_ms() - 1);
     let pay = |cost| effect("pay.transfer", "shop").with_cost_max(usd(cost));
     for (effect, at, expected) in [
         (effect("tool.call", "search"), before, "allow"),
         (effect("tool.call", "search"), NOW, "grant.over_limit"),
         (effect("tool.call", "shell"), NOW, "grant.not_covered"),
-        (effect("tool.call", "search"), Timestamp::from_unix_ms(9), "grant.not_yet_valid"),
+        (
+            effect("tool.call", "search"),
+            Timestamp::from_unix_ms(9),
+            "grant.not_yet_valid",
+        ),
         (effect("tool.call", "search"), END, "grant.expired"),
         (pay("2"), NOW, "allow"),
         (pay("2.000001"), NOW, "grant.over_limit"),
         (pay("-1"), NOW, "grant.over_limit"),
-        (pay("1").with_cost_max("1 EUR".parse().unwrap()), NOW, "grant.over_limit"),
+        (
+            pay("1").with_cost_max("1 EUR".parse().unwrap()),
+            NOW,
+            "grant.over_limit",
+        ),
     ] {
         assert_eq!(code(&chain.permits(&effect, at)), expected, "{effect:?}");
     }
@@ -325,13 +409,15 @@ fn capability() -> impl Strategy<Value = Option<Capability>> {
         prop::option::of(0_u64..3),
         prop::option::of(1_i64..4),
     );
-    (pattern_text(), pattern_text(), limits).prop_map(|(action, target, (spend, calls, expires))| {
-        let mut cap = Capability::new(&action, &target).ok()?;
-        cap.spend_max = spend.map(|units| Amount::from_units(units, agent_core::Asset::USD));
-        cap.calls_max = calls;
-        cap.expires = expires.map(Timestamp::from_unix_ms);
-        Some(cap)
-    })
+    (pattern_text(), pattern_text(), limits).prop_map(
+        |(action, target, (spend, calls, expires))| {
+            let mut cap = Capability::new(&action, &target).ok()?;
+            cap.spend_max = spend.map(|units| Amount::from_units(units, agent_core::Asset::USD));
+            cap.calls_max = calls;
+            cap.expires = expires.map(Timestamp::from_unix_ms);
+            Some(cap)
+        },
+    )
 }
 
 type LinkTerms = (Vec<Option<Capability>>, i64, i64);
@@ -416,7 +502,10 @@ proptest! {
 #[tokio::test]
 async fn any_changed_character_breaks_a_chain() {
     let w = world().await;
-    let chain = w.issue(&Terms::new(w.did(1), vec![cap("a.b", "c")], END)).await.unwrap();
+    let chain = w
+        .issue(&Terms::new(w.did(1), vec![cap("a.b", "c")], END))
+        .await
+        .unwrap();
     let text = chain.to_string();
     for at in 0..text.len() {
         let mut changed = text.clone().into_bytes();

@@ -49,7 +49,11 @@ fn other_spellings_and_methods_are_refused() {
         "did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1ZdCEJwekUDPQiYBme",
         "did:key:zDnaerDaTF5BXEavCrfRZEk316dpbLsfPDZ3WJ5hRTPFU2169",
     ] {
-        assert_eq!(text.parse::<DidKey>().unwrap_err().code(), "identity.invalid", "{text}");
+        assert_eq!(
+            text.parse::<DidKey>().unwrap_err().code(),
+            "identity.invalid",
+            "{text}"
+        );
     }
 }
 
@@ -71,13 +75,24 @@ fn a_bare_ed25519_signature_proves_nothing_here() {
     let key = SigningKey::from_bytes(&[3; 32]);
     let did = DidKey::from_public_key(key.verifying_key().to_bytes()).unwrap();
     let bare = Signature::from_bytes(key.sign(b"message").to_bytes());
-    did.verify(&Purpose::MESSAGE, b"message", &bare).unwrap_err();
+    did.verify(&Purpose::MESSAGE, b"message", &bare)
+        .unwrap_err();
 }
 
 #[test]
 fn purposes_of_the_host_are_apart_from_ours() {
-    assert_eq!(Purpose::custom("acme.invoice").unwrap().as_str(), "acme.invoice");
-    for name in ["grant", "commit", "", "Acme.invoice", "acme invoice.x", &".".repeat(65)] {
+    assert_eq!(
+        Purpose::custom("acme.invoice").unwrap().as_str(),
+        "acme.invoice"
+    );
+    for name in [
+        "grant",
+        "commit",
+        "",
+        "Acme.invoice",
+        "acme invoice.x",
+        &".".repeat(65),
+    ] {
         Purpose::custom(name).unwrap_err();
     }
 }
@@ -98,7 +113,11 @@ async fn a_signature_has_one_text_and_malleable_forms_fail() {
     let last = text.chars().next_back().unwrap();
     let other = char::from_u32(u32::from(last) + 1).unwrap();
     let twisted = format!("{}{other}", &text[..text.len() - 1]);
-    assert!(twisted.parse::<Signature>().map_or(true, |parsed| parsed != signature));
+    assert!(
+        twisted
+            .parse::<Signature>()
+            .map_or(true, |parsed| parsed != signature)
+    );
     // s + L verifies under lax rules.
     let order: [u8; 32] = [
         0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde,
@@ -113,7 +132,9 @@ async fn a_signature_has_one_text_and_malleable_forms_fail() {
     }
     let malleable = Signature::from_bytes(malleable);
     key.did.verify(&Purpose::MESSAGE, b"m", &signature).unwrap();
-    key.did.verify(&Purpose::MESSAGE, b"m", &malleable).unwrap_err();
+    key.did
+        .verify(&Purpose::MESSAGE, b"m", &malleable)
+        .unwrap_err();
 }
 
 proptest! {

@@ -65,7 +65,9 @@ impl KeyStore for InMemoryKeyStore {
 
     async fn history(&self, scope: &Scope, name: KeyName) -> Result<Vec<Key>> {
         let keys = self.keys.read();
-        let held = keys.get(&*scope.tenant).and_then(|tenant| tenant.get(&name));
+        let held = keys
+            .get(&*scope.tenant)
+            .and_then(|tenant| tenant.get(&name));
         let held = held.into_iter().flatten().rev();
         Ok(held.map(|sealed| sealed.key.clone()).collect())
     }
@@ -80,7 +82,10 @@ impl KeyStore for InMemoryKeyStore {
         key_store::check_message(&bytes)?;
         let sealed = {
             let keys = self.keys.read();
-            let held = keys.get(&*scope.tenant).into_iter().flat_map(BTreeMap::values);
+            let held = keys
+                .get(&*scope.tenant)
+                .into_iter()
+                .flat_map(BTreeMap::values);
             held.flatten().find(|sealed| sealed.key.id == key).cloned()
         };
         let sealed = sealed.ok_or(Error::UnknownKey { key })?;
@@ -165,7 +170,9 @@ impl State {
     fn with_way(&self, way: &[Counter], charge: &Charge) -> Result<Vec<Used>> {
         let used = |counter: &Counter| {
             let key = (counter.grant, counter.capability);
-            self.used.get(&key).map_or_else(Used::default, |(used, _)| *used)
+            self.used
+                .get(&key)
+                .map_or_else(Used::default, |(used, _)| *used)
         };
         way.iter()
             .map(|counter| used(counter).with(counter, charge.cost))
@@ -241,7 +248,9 @@ impl GrantStore for InMemoryGrantStore {
     async fn prune(&self, before: Timestamp) -> Result<u64> {
         let mut state = self.state.write();
         let n_before = state.len();
-        state.revoked.retain(|_, revocation| revocation.expires >= before);
+        state
+            .revoked
+            .retain(|_, revocation| revocation.expires >= before);
         state.used.retain(|_, (_, expires)| *expires >= before);
         state.charged.retain(|_, (_, expires)| *expires >= before);
         let n_removed = n_before.saturating_sub(state.len());

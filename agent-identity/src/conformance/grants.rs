@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use agent_core::{Amount, Asset, Classify, Digest, ErrorKind, IdempotencyKey, Principal, Scope, Timestamp};
+use agent_core::{
+    Amount, Asset, Classify, Digest, ErrorKind, IdempotencyKey, Principal, Scope, Timestamp,
+};
 
 use crate::grant_store::{Charge, ChargeMode, Counter, GrantStore, REVOKE_MAX};
 use crate::{GrantId, Result};
@@ -44,7 +46,10 @@ async fn take(store: &Store, charge: Charge) -> Result<()> {
 pub async fn a_revocation_is_in_force_at_once_and_listed(store: Store) {
     assert!(!store.is_revoked(id(1)));
     let grants = vec![(id(1), END), (id(3), END)];
-    store.revoke(&scope(), grants, "leaked".to_owned()).await.unwrap();
+    store
+        .revoke(&scope(), grants, "leaked".to_owned())
+        .await
+        .unwrap();
     assert!(store.is_revoked(id(1)) && store.is_revoked(id(3)));
     assert!(!store.is_revoked(id(2)));
     let page = store.revocations(None, 1).await.unwrap();
@@ -52,7 +57,10 @@ pub async fn a_revocation_is_in_force_at_once_and_listed(store: Store) {
         panic!("expected one revocation, got {page:?}");
     };
     assert_eq!((first.grant, first.expires), (id(1), END));
-    assert_eq!((&first.by, first.reason.as_str()), (&Principal::host(), "leaked"));
+    assert_eq!(
+        (&first.by, first.reason.as_str()),
+        (&Principal::host(), "leaked")
+    );
     let rest = store.revocations(Some(id(1)), 10).await.unwrap();
     let rest: Vec<_> = rest.iter().map(|revocation| revocation.grant).collect();
     assert_eq!(rest, [id(3)]);
@@ -60,10 +68,19 @@ pub async fn a_revocation_is_in_force_at_once_and_listed(store: Store) {
 
 /// Revoking a revoked link keeps who revoked it first.
 pub async fn revoking_again_changes_nothing(store: Store) {
-    store.revoke(&scope(), vec![(id(1), END)], "first".to_owned()).await.unwrap();
-    store.revoke(&scope(), vec![(id(1), END)], "second".to_owned()).await.unwrap();
+    store
+        .revoke(&scope(), vec![(id(1), END)], "first".to_owned())
+        .await
+        .unwrap();
+    store
+        .revoke(&scope(), vec![(id(1), END)], "second".to_owned())
+        .await
+        .unwrap();
     let all = store.revocations(None, 10).await.unwrap();
-    let reasons: Vec<_> = all.iter().map(|revocation| revocation.reason.as_str()).collect();
+    let reasons: Vec<_> = all
+        .iter()
+        .map(|revocation| revocation.reason.as_str())
+        .collect();
     assert_eq!(reasons, ["first"]);
 }
 
@@ -71,11 +88,16 @@ pub async fn revoking_again_changes_nothing(store: Store) {
 pub async fn a_charge_counts_once_per_key(store: Store) {
     let ways = vec![vec![counter(1, Some(2), None)]];
     for _ in 0..3 {
-        take(&store, charge("k1", "e1", None, ways.clone())).await.unwrap();
+        take(&store, charge("k1", "e1", None, ways.clone()))
+            .await
+            .unwrap();
     }
     let other = scope().with_tenant("other");
     let theirs = charge("k1", "e1", None, ways.clone());
-    store.charge(&other, theirs, ChargeMode::Take).await.unwrap();
+    store
+        .charge(&other, theirs, ChargeMode::Take)
+        .await
+        .unwrap();
     let third = take(&store, charge("k2", "e1", None, ways)).await;
     assert_eq!(third.unwrap_err().code(), "identity.used_up");
 }
@@ -83,7 +105,9 @@ pub async fn a_charge_counts_once_per_key(store: Store) {
 /// A key that counted one effect counts no other.
 pub async fn a_key_belongs_to_one_effect(store: Store) {
     let ways = vec![vec![counter(1, Some(9), None)]];
-    take(&store, charge("k", "e1", None, ways.clone())).await.unwrap();
+    take(&store, charge("k", "e1", None, ways.clone()))
+        .await
+        .unwrap();
     let reused = take(&store, charge("k", "e2", None, ways)).await;
     assert_eq!(reused.unwrap_err().code(), "identity.key_reused");
 }
@@ -94,19 +118,35 @@ pub async fn a_full_limit_refuses_and_counts_nothing(store: Store) {
     let refused = take(&store, charge("k1", "e", None, vec![vec![wide, full]])).await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Exhausted);
-    take(&store, charge("k1", "e", None, vec![vec![wide]])).await.unwrap();
-    take(&store, charge("k2", "e", None, vec![vec![wide]])).await.unwrap_err();
+    take(&store, charge("k1", "e", None, vec![vec![wide]]))
+        .await
+        .unwrap();
+    take(&store, charge("k2", "e", None, vec![vec![wide]]))
+        .await
+        .unwrap_err();
 }
 
 /// Spending ends exactly at the limit, and never mixes assets.
 pub async fn spend_is_counted_to_the_last_unit(store: Store) {
     let ways = vec![vec![counter(1, None, Some(10))]];
-    take(&store, charge("k1", "e", Some(7), ways.clone())).await.unwrap();
-    take(&store, charge("k2", "e", Some(4), ways.clone())).await.unwrap_err();
-    take(&store, charge("k3", "e", Some(-4), ways.clone())).await.unwrap_err();
-    take(&store, charge("k4", "e", Some(3), ways.clone())).await.unwrap();
-    take(&store, charge("k5", "e", Some(1), ways.clone())).await.unwrap_err();
-    take(&store, charge("k6", "e", None, ways.clone())).await.unwrap();
+    take(&store, charge("k1", "e", Some(7), ways.clone()))
+        .await
+        .unwrap();
+    take(&store, charge("k2", "e", Some(4), ways.clone()))
+        .await
+        .unwrap_err();
+    take(&store, charge("k3", "e", Some(-4), ways.clone()))
+        .await
+        .unwrap_err();
+    take(&store, charge("k4", "e", Some(3), ways.clone()))
+        .await
+        .unwrap();
+    take(&store, charge("k5", "e", Some(1), ways.clone()))
+        .await
+        .unwrap_err();
+    take(&store, charge("k6", "e", None, ways.clone()))
+        .await
+        .unwrap();
     let mut euros = charge("k7", "e", None, ways);
     euros.cost = Some("0.000001 EUR".parse().unwrap());
     take(&store, euros).await.unwrap_err();
@@ -114,10 +154,19 @@ pub async fn spend_is_counted_to_the_last_unit(store: Store) {
 
 /// Of several ways the first with room is taken; a way without limits counts nothing.
 pub async fn the_first_way_with_room_is_taken(store: Store) {
-    let ways = vec![vec![counter(1, Some(1), None)], vec![counter(2, Some(1), None)]];
-    take(&store, charge("k1", "e", None, ways.clone())).await.unwrap();
-    take(&store, charge("k2", "e", None, ways.clone())).await.unwrap();
-    take(&store, charge("k3", "e", None, ways.clone())).await.unwrap_err();
+    let ways = vec![
+        vec![counter(1, Some(1), None)],
+        vec![counter(2, Some(1), None)],
+    ];
+    take(&store, charge("k1", "e", None, ways.clone()))
+        .await
+        .unwrap();
+    take(&store, charge("k2", "e", None, ways.clone()))
+        .await
+        .unwrap();
+    take(&store, charge("k3", "e", None, ways.clone()))
+        .await
+        .unwrap_err();
     let free = ways.into_iter().chain([Vec::new()]).collect();
     take(&store, charge("k3", "e", None, free)).await.unwrap();
 }
@@ -129,7 +178,9 @@ pub async fn racing_charges_never_exceed_a_limit(store: Store) {
     for n in 0..8 {
         let (store, ways) = (Arc::clone(&store), ways.clone());
         taken.spawn(async move {
-            take(&store, charge(&format!("k{n}"), "e", Some(1), ways)).await.is_ok()
+            take(&store, charge(&format!("k{n}"), "e", Some(1), ways))
+                .await
+                .is_ok()
         });
     }
     let n_taken = taken.join_all().await.into_iter().filter(|ok| *ok).count();
@@ -141,13 +192,24 @@ pub async fn trying_counts_nothing(store: Store) {
     let ways = vec![vec![counter(1, Some(1), None)]];
     for _ in 0..3 {
         let tried = charge("k1", "e", None, ways.clone());
-        store.charge(&scope(), tried, ChargeMode::Try).await.unwrap();
+        store
+            .charge(&scope(), tried, ChargeMode::Try)
+            .await
+            .unwrap();
     }
-    take(&store, charge("k1", "e", None, ways.clone())).await.unwrap();
+    take(&store, charge("k1", "e", None, ways.clone()))
+        .await
+        .unwrap();
     let again = charge("k1", "e", None, ways.clone());
-    store.charge(&scope(), again, ChargeMode::Try).await.unwrap();
+    store
+        .charge(&scope(), again, ChargeMode::Try)
+        .await
+        .unwrap();
     let other = charge("k2", "e", None, ways);
-    store.charge(&scope(), other, ChargeMode::Try).await.unwrap_err();
+    store
+        .charge(&scope(), other, ChargeMode::Try)
+        .await
+        .unwrap_err();
 }
 
 /// Pruning forgets what concerns grants that ended before the moment, and nothing else.
@@ -157,13 +219,22 @@ pub async fn pruning_forgets_what_has_ended(store: Store) {
     store.revoke(&scope(), grants, String::new()).await.unwrap();
     let mut ended = counter(1, Some(1), None);
     ended.expires = early;
-    take(&store, charge("k1", "e", None, vec![vec![ended]])).await.unwrap();
+    take(&store, charge("k1", "e", None, vec![vec![ended]]))
+        .await
+        .unwrap();
     let lasting = vec![vec![counter(2, Some(1), None)]];
-    take(&store, charge("k2", "e", None, lasting.clone())).await.unwrap();
+    take(&store, charge("k2", "e", None, lasting.clone()))
+        .await
+        .unwrap();
     assert_eq!(store.prune(early).await.unwrap(), 0);
-    assert_eq!(store.prune(Timestamp::from_unix_ms(1_001)).await.unwrap(), 3);
+    assert_eq!(
+        store.prune(Timestamp::from_unix_ms(1_001)).await.unwrap(),
+        3
+    );
     assert!(!store.is_revoked(id(1)) && store.is_revoked(id(2)));
-    take(&store, charge("k3", "e", None, lasting)).await.unwrap_err();
+    take(&store, charge("k3", "e", None, lasting))
+        .await
+        .unwrap_err();
 }
 
 /// Revocations above their bounds are refused.

@@ -48,7 +48,9 @@ pub async fn signatures_verify_for_their_purpose_alone(store: Store) {
         .sign(&scope(), key.id, Purpose::COMMIT, b"tree".to_vec())
         .await
         .unwrap();
-    key.did.verify(&Purpose::COMMIT, b"tree", &signature).unwrap();
+    key.did
+        .verify(&Purpose::COMMIT, b"tree", &signature)
+        .unwrap();
     for (did, purpose, bytes) in [
         (key.did, Purpose::AUDIT_ROOT, &b"tree"[..]),
         (key.did, Purpose::COMMIT, b"tree2"),
@@ -65,7 +67,9 @@ pub async fn tenants_do_not_see_one_another(store: Store) {
     let other = scope().with_tenant("other");
     assert!(store.list(&other, None, 10).await.unwrap().is_empty());
     assert!(store.history(&other, name("a")).await.unwrap().is_empty());
-    let signed = store.sign(&other, key.id, Purpose::MESSAGE, Vec::new()).await;
+    let signed = store
+        .sign(&other, key.id, Purpose::MESSAGE, Vec::new())
+        .await;
     assert_eq!(signed.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(!store.remove(&other, name("a")).await.unwrap());
     let theirs = store.generate(&other, vec![name("a")]).await.unwrap();
@@ -89,8 +93,13 @@ pub async fn a_rotated_key_verifies_and_signs_nothing(store: Store) {
     };
     assert_eq!((newest, oldest.id), (&next, old.id));
     assert!(oldest.retired.is_some());
-    oldest.did.verify(&Purpose::RECEIPT, b"r", &signature).unwrap();
-    let signed = store.sign(&scope(), old.id, Purpose::RECEIPT, Vec::new()).await;
+    oldest
+        .did
+        .verify(&Purpose::RECEIPT, b"r", &signature)
+        .unwrap();
+    let signed = store
+        .sign(&scope(), old.id, Purpose::RECEIPT, Vec::new())
+        .await;
     assert_eq!(signed.unwrap_err().code(), "identity.retired");
 }
 
@@ -114,7 +123,9 @@ pub async fn a_removed_name_is_another_identity(store: Store) {
     assert!(store.remove(&scope(), name("a")).await.unwrap());
     assert!(!store.remove(&scope(), name("a")).await.unwrap());
     assert!(store.history(&scope(), name("a")).await.unwrap().is_empty());
-    let signed = store.sign(&scope(), key.id, Purpose::MESSAGE, Vec::new()).await;
+    let signed = store
+        .sign(&scope(), key.id, Purpose::MESSAGE, Vec::new())
+        .await;
     assert_eq!(signed.unwrap_err().kind(), ErrorKind::NotFound);
     assert_ne!(generate(&store, "a").await.did, key.did);
 }
@@ -124,7 +135,10 @@ pub async fn pages_cover_every_name_once(store: Store) {
     let names: Vec<_> = (0..7).map(|n| name(&format!("agent-{n}"))).collect();
     let keys = store.generate(&scope(), names.clone()).await.unwrap();
     let first = keys.first().unwrap();
-    store.rotate(&scope(), first.name.clone(), first.id).await.unwrap();
+    store
+        .rotate(&scope(), first.name.clone(), first.id)
+        .await
+        .unwrap();
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let page = store.list(&scope(), after.clone(), 3).await.unwrap();
@@ -139,11 +153,19 @@ pub async fn pages_cover_every_name_once(store: Store) {
 /// Unknown keys and names are not found.
 pub async fn unknown_keys_are_not_found(store: Store) {
     let key = KeyId::from_bits(7);
-    let signed = store.sign(&scope(), key, Purpose::MESSAGE, Vec::new()).await;
+    let signed = store
+        .sign(&scope(), key, Purpose::MESSAGE, Vec::new())
+        .await;
     assert_eq!(signed.unwrap_err().code(), "identity.unknown_key");
     let rotated = store.rotate(&scope(), name("nobody"), key).await;
     assert_eq!(rotated.unwrap_err().code(), "identity.unknown_name");
-    assert!(store.history(&scope(), name("nobody")).await.unwrap().is_empty());
+    assert!(
+        store
+            .history(&scope(), name("nobody"))
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 /// Batches and messages above their bounds are refused.

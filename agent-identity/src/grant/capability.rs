@@ -80,7 +80,9 @@ impl Capability {
         let call_fits = self.calls_max.is_none_or(|calls| calls > 0);
         let cost_fits = match (self.spend_max, effect.cost_max) {
             (_, Some(cost)) if cost.is_negative() => false,
-            (Some(max), Some(cost)) => matches!(cost.compare(&max), Ok(Ordering::Less | Ordering::Equal)),
+            (Some(max), Some(cost)) => {
+                matches!(cost.compare(&max), Ok(Ordering::Less | Ordering::Equal))
+            }
             (None, _) | (_, None) => true,
         };
         call_fits && cost_fits
@@ -129,7 +131,10 @@ impl Capability {
 
     pub(super) fn check(&self) -> Result<()> {
         let bad = |reason| Err(Error::invalid("capability", reason));
-        if self.spend_max.is_some_and(|max| max.units_i64().is_err() || max.is_negative()) {
+        if self
+            .spend_max
+            .is_some_and(|max| max.units_i64().is_err() || max.is_negative())
+        {
             return bad("the spend limit is negative or does not fit in 63 bits");
         }
         if self.calls_max.is_some_and(|max| max > JSON_INTEGER_MAX) {

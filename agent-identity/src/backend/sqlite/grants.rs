@@ -69,7 +69,9 @@ impl SqliteGrantStore {
         reason: &str,
     ) -> Result<()> {
         grant_store::check_revoke(grants, reason)?;
-        self.revoked.write().extend(grants.iter().map(|(grant, _)| *grant));
+        self.revoked
+            .write()
+            .extend(grants.iter().map(|(grant, _)| *grant));
         let mut insert = tx
             .sql()
             .prepare_cached(
@@ -162,7 +164,13 @@ impl GrantStore for SqliteGrantStore {
 }
 
 fn damaged(source: agent_core::Error) -> Error {
-    Error::backend("sqlite", "read a grant", ErrorKind::Corrupt, Retry::Never, source)
+    Error::backend(
+        "sqlite",
+        "read a grant",
+        ErrorKind::Corrupt,
+        Retry::Never,
+        source,
+    )
 }
 
 fn revoked_ids(tx: &Tx<'_>) -> Result<Vec<GrantId>> {
@@ -184,7 +192,13 @@ fn revocations_behind(tx: &Tx<'_>, after: &str, limit: i64) -> Result<Vec<Revoca
         .prepare_cached(query)
         .and_then(|mut statement| {
             let read = |row: &rusqlite::Row<'_>| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+                Ok((
+                    row.get(0)?,
+                    row.get(1)?,
+                    row.get(2)?,
+                    row.get(3)?,
+                    row.get(4)?,
+                ))
             };
             statement.query_map(params![after, limit], read)?.collect()
         })
@@ -228,9 +242,10 @@ fn used(tx: &Tx<'_>, counter: &Counter) -> Result<Used> {
         .prepare_cached(query)
         .and_then(|mut statement| {
             statement
-                .query_row(params![counter.grant.to_string(), counter.capability], |row| {
-                    Ok((row.get(0)?, row.get(1)?))
-                })
+                .query_row(
+                    params![counter.grant.to_string(), counter.capability],
+                    |row| Ok((row.get(0)?, row.get(1)?)),
+                )
                 .optional()
         })
         .map_err(sql("read a limit"))?;
@@ -240,13 +255,7 @@ fn used(tx: &Tx<'_>, counter: &Counter) -> Result<Used> {
     }))
 }
 
-fn take(
-    tx: &Tx<'_>,
-    tenant: &str,
-    charge: &Charge,
-    way: &[Counter],
-    sums: &[Used],
-) -> Result<()> {
+fn take(tx: &Tx<'_>, tenant: &str, charge: &Charge, way: &[Counter], sums: &[Used]) -> Result<()> {
     let mut upsert = tx
         .sql()
         .prepare_cached(

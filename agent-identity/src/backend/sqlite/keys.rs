@@ -202,8 +202,7 @@ impl KeyStore for SqliteKeyStore {
     ) -> Result<Signature> {
         key_store::check_message(&bytes)?;
         let (vault, tenant) = (Arc::clone(&self.vault), Arc::clone(&scope.tenant));
-        let query =
-            format!("SELECT {COLUMNS} FROM identity_key WHERE key_id = ?1 AND tenant = ?2");
+        let query = format!("SELECT {COLUMNS} FROM identity_key WHERE key_id = ?1 AND tenant = ?2");
         self.db
             .read(move |tx| {
                 let sealed = one(tx, &query, params![key.to_string(), &*tenant])?;
@@ -229,9 +228,11 @@ impl KeyStore for SqliteKeyStore {
 
 fn stored_header(tx: &Tx<'_>) -> Result<Option<VaultHeader>> {
     tx.sql()
-        .query_row("SELECT header FROM identity_vault WHERE id = 1", [], |row| {
-            row.get::<_, String>(0)
-        })
+        .query_row(
+            "SELECT header FROM identity_vault WHERE id = 1",
+            [],
+            |row| row.get::<_, String>(0),
+        )
         .optional()
         .map_err(sql("read the vault's header"))?
         .map(|text| text.parse())
@@ -324,7 +325,13 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<Stored> {
 impl Stored {
     fn read(self) -> Result<SealedKey> {
         let damaged = |source: Error| {
-            Error::backend("sqlite", "read a key", ErrorKind::Corrupt, Retry::Never, source)
+            Error::backend(
+                "sqlite",
+                "read a key",
+                ErrorKind::Corrupt,
+                Retry::Never,
+                source,
+            )
         };
         let did: DidKey = self.did.parse().map_err(damaged)?;
         let name = KeyName::new(self.name).map_err(damaged)?;
