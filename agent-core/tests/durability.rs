@@ -1,6 +1,10 @@
 //! What was acknowledged survives the process, whole; what was not is not half there.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a variable tells the child what to do; tests await the tasks they spawn"
+)]
 
 mod common;
 
@@ -18,10 +22,6 @@ const ACKNOWLEDGED_MIN: usize = 40;
 /// The program that is killed: this test does nothing unless [`DIR`] names a directory.
 #[tokio::test]
 async fn child_writes_until_it_is_killed() {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "how the parent test talks to its child"
-    )]
     let Ok(dir) = std::env::var(DIR) else { return };
     let db = open(Config::new(std::path::Path::new(&dir).join("store.db"))).await;
     let writers = (0..8_i64).map(|writer| {

@@ -1,6 +1,10 @@
 //! What models and their layers promise beyond the laws.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests await the tasks they spawn"
+)]
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -31,7 +35,10 @@ fn failure(retry: Retry) -> Error {
 
 fn manual() -> (Arc<ManualClock>, Env) {
     let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
-    let env = Env::new(clock.clone(), Arc::new(SeededEntropy::new(1)));
+    let env = Env::new(
+        Arc::<ManualClock>::clone(&clock),
+        Arc::new(SeededEntropy::new(1)),
+    );
     (clock, env)
 }
 

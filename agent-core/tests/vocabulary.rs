@@ -1,5 +1,11 @@
 //! The values every layer shares: their texts, bounds and arithmetic.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests await the tasks they spawn"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +20,10 @@ use serde_json::{Value, json};
 
 fn seeded(seed: u64) -> (Arc<ManualClock>, Env) {
     let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(1_000)));
-    let env = Env::new(clock.clone(), Arc::new(SeededEntropy::new(seed)));
+    let env = Env::new(
+        Arc::<ManualClock>::clone(&clock),
+        Arc::new(SeededEntropy::new(seed)),
+    );
     (clock, env)
 }
 
