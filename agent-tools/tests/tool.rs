@@ -190,7 +190,6 @@ fn hostile_schemas_are_refused() {
         json!({"$ref": "file:///etc/passwd"}),
         json!({"type": "no such type"}),
         json!({"pattern": "(a+)+$(?=x)"}),
-        json!({"pattern": "(a{1000}){1000}{1000}"}),
         json!({"description": "x".repeat(2 << 20)}),
         json!(7),
         deep,
