@@ -1,7 +1,5 @@
 //! The model laws, on every model and layer of this crate.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
