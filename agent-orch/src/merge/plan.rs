@@ -343,7 +343,8 @@ impl Snapshot {
             return self.status(task);
         }
         let conflicts = before.map_or(0, |item| item.conflicts);
-        if self.waiting().count() >= Self::WAITING_MAX {
+        let full = self.items.len() >= Self::WAITING_MAX;
+        if full && self.waiting().count() >= Self::WAITING_MAX {
             return None;
         }
         let seq = self.next_seq;
