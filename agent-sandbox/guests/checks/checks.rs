@@ -31,19 +31,39 @@ impl Tree for Mounted {
 
 fn read(path: &str, bytes_max: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    let n_bytes = File::open(path).ok()?.take(bytes_max + 1).read_to_end(&mut bytes).ok()?;
-    u64::try_from(n_bytes).is_ok_and(|n| n <= bytes_max).then_some(bytes)
+    let n_bytes = File::open(path)
+        .ok()?
+        .take(bytes_max + 1)
+        .read_to_end(&mut bytes)
+        .ok()?;
+    u64::try_from(n_bytes)
+        .is_ok_and(|n| n <= bytes_max)
+        .then_some(bytes)
 }
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1).map(OsString::into_encoded_bytes);
+    let mut args = std::env::args_os()
+        .skip(1)
+        .map(OsString::into_encoded_bytes);
     let check = String::from_utf8_lossy(&args.next().unwrap_or_default()).into_owned();
     let path = args.next().unwrap_or_default();
     let options = args.collect::<Vec<_>>();
     let mut bytes = Vec::new();
-    let outcome = match std::io::stdin().lock().take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes) {
+    let n_bytes = std::io::stdin()
+        .lock()
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes);
+    let outcome = match n_bytes {
         Ok(_) => Options::parse(&options).and_then(|options| {
-            checks::run(&check, &Input { path: &path, bytes: &bytes, options, tree: &Mounted })
+            checks::run(
+                &check,
+                &Input {
+                    path: &path,
+                    bytes: &bytes,
+                    options,
+                    tree: &Mounted,
+                },
+            )
         }),
         Err(_) => Err(checks::Error::Unreadable),
     };
@@ -52,7 +72,10 @@ fn main() -> ExitCode {
         Err(error) => (error.json(&check), ExitCode::from(2)),
     };
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(json.as_bytes()).and_then(|()| stdout.write_all(b"\n")) {
+    match stdout
+        .write_all(json.as_bytes())
+        .and_then(|()| stdout.write_all(b"\n"))
+    {
         Ok(()) => code,
         Err(_) => ExitCode::from(3),
     }

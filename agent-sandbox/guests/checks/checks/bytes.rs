@@ -12,18 +12,27 @@ pub(crate) fn slice(bytes: &[u8], start: usize, end: usize) -> &[u8] {
 
 /// Whether `needle` stands at a position.
 pub(crate) fn starts_at(bytes: &[u8], index: usize, needle: &[u8]) -> bool {
-    bytes.get(index..).is_some_and(|rest| rest.starts_with(needle))
+    bytes
+        .get(index..)
+        .is_some_and(|rest| rest.starts_with(needle))
 }
 
 /// The first position of `needle` from a position on.
 pub(crate) fn find(bytes: &[u8], needle: &[u8], from: usize) -> Option<usize> {
     let rest = bytes.get(from..)?;
-    rest.windows(needle.len().max(1)).position(|window| window == needle).map(|at| at + from)
+    rest.windows(needle.len().max(1))
+        .position(|window| window == needle)
+        .map(|at| at + from)
 }
 
 /// Whether `needle`, given in lower case, occurs in any case.
 pub(crate) fn contains_ignoring_case(bytes: &[u8], needle: &str) -> bool {
-    bytes.windows(needle.len().max(1)).any(|w| w.eq_ignore_ascii_case(needle.as_bytes()))
+    let needle = needle.as_bytes();
+    let first = at(needle, 0);
+    (0..bytes.len()).any(|index| {
+        at(bytes, index).to_ascii_lowercase() == first
+            && slice(bytes, index, index + needle.len()).eq_ignore_ascii_case(needle)
+    })
 }
 
 /// Whether a byte can be part of an identifier. Bytes of characters beyond ASCII count as such.
@@ -44,7 +53,10 @@ pub(crate) fn run_end(bytes: &[u8], from: usize, condition: impl Fn(u8) -> bool)
 
 /// The number of characters; each byte that belongs to none counts as one.
 pub(crate) fn n_chars(bytes: &[u8]) -> usize {
-    bytes.utf8_chunks().map(|c| c.valid().chars().count() + c.invalid().len()).sum()
+    bytes
+        .utf8_chunks()
+        .map(|c| c.valid().chars().count() + c.invalid().len())
+        .sum()
 }
 
 /// Bytes looked at to tell text from other data, as in git.
@@ -92,7 +104,12 @@ pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
         let next = (feed + 1).min(bytes.len());
         let has_return = next > feed && feed > start && at(bytes, feed - 1) == b'\r';
         let end = if has_return { feed - 1 } else { feed };
-        let line = Line { start, end, next, text: slice(bytes, start, end) };
+        let line = Line {
+            start,
+            end,
+            next,
+            text: slice(bytes, start, end),
+        };
         start = next;
         Some(line)
     })

@@ -1,10 +1,10 @@
 //! What a merge left behind.
 
+use super::Input;
 use super::bytes::{self, Line};
 use super::map::{Class, Map};
 use super::report::{Report, Severity, quote};
 use super::syntax::{self, Syntax};
-use super::Input;
 
 /// Reports the markers of an unresolved merge: a whole block, or an opening or closing marker with
 /// a label. A lone row of `=` is a heading in several markups, and no finding.
@@ -44,7 +44,8 @@ const BLOCK_MARKERS_MAX: usize = 16;
 
 /// Reports the markers of a block. One that is not whole counts where nothing else looks like it.
 fn flush(block: &mut Vec<(u8, Line<'_>)>, needs_whole: bool, report: &mut Report) {
-    let is_whole = block.len() >= 3 && block.first().is_some_and(|(mark, _)| *mark == b'<')
+    let is_whole = block.len() >= 3
+        && block.first().is_some_and(|(mark, _)| *mark == b'<')
         && block.last().is_some_and(|(mark, _)| *mark == b'>');
     for (mark, line) in block.drain(..) {
         let has_label = line.text.len() > 8 && (mark == b'<' || mark == b'>');

@@ -7,18 +7,32 @@ use super::syntax::{self, Syntax};
 use super::{Input, markdown};
 
 /// Words that are never meant twice, so that one of them can go.
-const FIXED: [&[u8]; 17] = [
-    b"the", b"of", b"and", b"to", b"is", b"in", b"a", b"an", b"are", b"be", b"we", b"with", b"from",
-    b"at", b"or", b"this", b"these",
+const FIXED: [&[u8]; 14] = [
+    b"the", b"of", b"and", b"to", b"is", b"in", b"a", b"an", b"are", b"be", b"we", b"with",
+    b"from", b"or",
 ];
 
 /// Words that good sentences repeat at times.
-const DOUBTFUL: [&[u8]; 4] = [b"that", b"had", b"for", b"it"];
+const DOUBTFUL: [&[u8]; 7] = [b"that", b"had", b"for", b"it", b"at", b"this", b"these"];
 
-/// Words before `in in` and `to to` that take the first one with them: "log in in a moment".
-const PARTICLE_VERBS: [&[u8]; 16] = [
-    b"log", b"logs", b"logged", b"logging", b"sign", b"signs", b"signed", b"signing", b"opt",
-    b"opted", b"plug", b"plugged", b"check", b"checked", b"built", b"used",
+/// Words before `in in` and `to to` that take the first one with them: "log in in a moment";
+/// and so do all words that end as a participle does: "linked in in most builds".
+const PARTICLE_VERBS: [&[u8]; 12] = [
+    b"log", b"logs", b"sign", b"signs", b"opt", b"plug", b"check", b"come", b"go", b"built",
+    b"put", b"swap",
+];
+
+/// Words that open a clause which may end in `is`: "whatever the other one is is the result".
+const CLAUSES: [&[u8]; 9] = [
+    b"it",
+    b"what",
+    b"whatever",
+    b"this",
+    b"that",
+    b"there",
+    b"where",
+    b"who",
+    b"how",
 ];
 
 /// Reports a word that follows itself, on one line or over a line end, and removes one of the two
@@ -30,7 +44,11 @@ pub(crate) fn check(input: &Input<'_>, report: &mut Report) {
     let syntax = syntax::of(input.path);
     let is_prose = matches!(syntax, Syntax::Markdown | Syntax::Rst | Syntax::Text);
     let map = Map::new(syntax, input.bytes);
-    let mut reader = Reader { is_prose, map: &map, fenced: false };
+    let mut reader = Reader {
+        is_prose,
+        map: &map,
+        fenced: false,
+    };
     let mut words: Vec<Word<'_>> = Vec::new();
     let mut n_done = 0;
     for line in bytes::lines(input.bytes) {
@@ -53,7 +71,7 @@ pub(crate) fn check(input: &Input<'_>, report: &mut Report) {
 }
 
 /// Words of the line before that a decision may need.
-const KEPT_WORDS: usize = 4;
+const KEPT_WORDS: usize = 8;
 
 /// One token between blanks.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +125,11 @@ impl Reader<'_> {
     }
 
     fn tokens<'a>(&self, line: &Line<'a>, mut at: usize, words: &mut Vec<Word<'a>>) {
-        let wanted = if self.is_prose { Class::Prose } else { Class::Comment };
+        let wanted = if self.is_prose {
+            Class::Prose
+        } else {
+            Class::Comment
+        };
         let mut is_quoted = false;
         let mut index = 0;
         while at < line.text.len() {
@@ -117,14 +139,27 @@ impl Reader<'_> {
             let n = bytes::run_end(token, 0, |byte| byte.is_ascii_alphabetic());
             let n_marks = token.len() - n;
             let is_closed = n_marks == 1 && b".,;:!?)".contains(&bytes::at(token, n));
-            let is_word = n > 0 && (n_marks == 0 || is_closed) && !is_quoted
+            let is_word = n > 0
+                && (n_marks == 0 || is_closed)
+                && !is_quoted
                 && self.map.at(line.start + start) == wanted;
             let is_far = index > 0 && start > at + 2;
-            let letters = if is_word && !is_far { bytes::slice(token, 0, n) } else { &[] };
+            let letters = if is_word && !is_far {
+                bytes::slice(token, 0, n)
+            } else {
+                &[]
+            };
             if n + n_marks > 0 {
                 let (start, end) = (line.start + start, line.start + start + n);
                 let opens_line = index == 0;
-                words.push(Word { start, end, letters, is_closed, opens_line, index });
+                words.push(Word {
+                    start,
+                    end,
+                    letters,
+                    is_closed,
+                    opens_line,
+                    index,
+                });
             }
             let n_quotes = token.iter().filter(|byte| b"`\"".contains(byte)).count();
             is_quoted ^= n_quotes % 2 == 1;
@@ -143,7 +178,9 @@ fn is_code(text: &[u8]) -> bool {
 fn pairs(words: &[Word<'_>], from: usize, to: usize, report: &mut Report) {
     for at in from..to {
         let before = |n: usize| at.checked_sub(n).and_then(|at| words.get(at));
-        let (Some(first), Some(second)) = (before(1), words.get(at)) else { continue };
+        let (Some(first), Some(second)) = (before(1), words.get(at)) else {
+            continue;
+        };
         if !is_same(first, second) {
             continue;
         }
@@ -152,7 +189,13 @@ fn pairs(words: &[Word<'_>], from: usize, to: usize, report: &mut Report) {
             || third.is_some_and(|word| is_same_letters(second, word));
         let word = second.letters;
         let is_fixed = FIXED.contains(&word) && !is_run;
-        if !is_fixed && !DOUBTFUL.contains(&word) || is_meant(before(2), word, third) {
+        if !is_fixed && !DOUBTFUL.contains(&word)
+            || is_meant(
+                words.get(at.saturating_sub(KEPT_WORDS)..at - 1),
+                word,
+                third,
+            )
+        {
             continue;
         }
         let edit = edit(first, second, third);
@@ -184,18 +227,36 @@ fn is_same_letters(first: &Word<'_>, second: &Word<'_>) -> bool {
 }
 
 /// Whether the words around make sense of both.
-fn is_meant(before: Option<&Word<'_>>, word: &[u8], after: Option<&Word<'_>>) -> bool {
-    let before = before.map_or(&[][..], |word| word.letters).to_ascii_lowercase();
+fn is_meant(context: Option<&[Word<'_>]>, word: &[u8], after: Option<&Word<'_>>) -> bool {
+    let context = context.unwrap_or_default();
+    let before = context
+        .last()
+        .map_or(&[][..], |word| word.letters)
+        .to_ascii_lowercase();
     let before = before.as_slice();
     let next = after.map_or(&[][..], |word| word.letters);
     match word {
-        b"in" | b"to" => PARTICLE_VERBS.contains(&before),
-        b"is" => [b"it".as_slice(), b"what", b"this", b"that", b"there"].contains(&before),
+        b"in" => {
+            PARTICLE_VERBS.contains(&before) || before.ends_with(b"ed") || before.ends_with(b"ing")
+        }
+        b"to" => PARTICLE_VERBS.contains(&before) || before == b"used",
+        b"is" => context.iter().any(|word| {
+            CLAUSES
+                .iter()
+                .any(|clause| word.letters.eq_ignore_ascii_case(clause))
+        }),
         // As names of variables, of operators, of notes: "a a b", "the and and or operators".
         b"a" => before.len() == 1 || next.len() < 2,
-        b"and" | b"or" | b"at" => {
+        b"and" | b"or" => {
             [b"and".as_slice(), b"or", b"not", b"xor"].contains(&next)
-                || [b"logical".as_slice(), b"bitwise", b"boolean", b"binary", b""].contains(&before)
+                || [
+                    b"logical".as_slice(),
+                    b"bitwise",
+                    b"boolean",
+                    b"binary",
+                    b"",
+                ]
+                .contains(&before)
         }
         b"for" => [b"loop".as_slice(), b"loops", b"in"].contains(&next),
         _ => false,
@@ -205,8 +266,16 @@ fn is_meant(before: Option<&Word<'_>>, word: &[u8], after: Option<&Word<'_>>) ->
 /// Removes the second word with the blanks before it, or after it if it opens a line.
 fn edit(first: &Word<'_>, second: &Word<'_>, third: Option<&Word<'_>>) -> Option<Edit> {
     if !second.opens_line {
-        return Some(Edit { start: first.end, end: second.end, insert: "" });
+        return Some(Edit {
+            start: first.end,
+            end: second.end,
+            insert: "",
+        });
     }
     let third = third.filter(|third| !third.opens_line && !second.is_closed)?;
-    Some(Edit { start: second.start, end: third.start, insert: "" })
+    Some(Edit {
+        start: second.start,
+        end: third.start,
+        insert: "",
+    })
 }

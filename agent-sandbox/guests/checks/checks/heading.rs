@@ -44,12 +44,17 @@ impl Anchors {
 
     fn add_heading(&mut self, text: &[u8], n_of: &mut BTreeMap<String, usize>) {
         let text = String::from_utf8_lossy(text);
-        let (text, own) = match text.trim_end().strip_suffix('}').and_then(|t| t.rsplit_once("{#")) {
+        let (text, own) = match text
+            .trim_end()
+            .strip_suffix('}')
+            .and_then(|t| t.rsplit_once("{#"))
+        {
             Some((text, own)) => (text.to_owned(), Some(own.to_owned())),
             None => (text.into_owned(), None),
         };
         if let Some(own) = own {
-            self.names.insert(lenient(own.split(' ').next().unwrap_or_default()));
+            self.names
+                .insert(lenient(own.split(' ').next().unwrap_or_default()));
         }
         let slug = slug(&text);
         let n = n_of.entry(slug.clone()).or_insert(0);
@@ -65,7 +70,10 @@ impl Anchors {
             while let Some(at) = bytes::find(text, key, from) {
                 let start = bytes::run_end(text, at + key.len(), |b| b == b'"' || b == b'\'');
                 let end = bytes::run_end(text, start, |b| !b"\"'> ".contains(&b));
-                self.names.insert(lenient(&String::from_utf8_lossy(bytes::slice(text, start, end))));
+                self.names
+                    .insert(lenient(&String::from_utf8_lossy(bytes::slice(
+                        text, start, end,
+                    ))));
                 from = end;
             }
         }
@@ -74,13 +82,29 @@ impl Anchors {
 
 /// The text of a heading: `# text`, a line over a row of `=` or `-`, or `<h1>text</h1>`.
 fn heading<'a>(line: &Line<'a>, before: Option<&Line<'a>>) -> Option<&'a [u8]> {
-    let text = line.text.trim_ascii().strip_prefix(b"> ").unwrap_or(line.text).trim_ascii();
+    let text = line
+        .text
+        .trim_ascii()
+        .strip_prefix(b"> ")
+        .unwrap_or(line.text)
+        .trim_ascii();
     let level = bytes::run_end(text, 0, |byte| byte == b'#');
-    if (1..=6).contains(&level) && (text.len() == level || bytes::is_blank(bytes::at(text, level))) {
+    if (1..=6).contains(&level) && (text.len() == level || bytes::is_blank(bytes::at(text, level)))
+    {
         let rest = bytes::slice(text, level, text.len());
-        let end = rest.iter().rposition(|byte| *byte != b'#').map_or(0, |last| last + 1);
+        let end = rest
+            .iter()
+            .rposition(|byte| *byte != b'#')
+            .map_or(0, |last| last + 1);
         let is_closed = bytes::is_blank(bytes::at(rest, end.saturating_sub(1)));
-        return Some(if is_closed { bytes::slice(rest, 0, end) } else { rest }.trim_ascii());
+        return Some(
+            if is_closed {
+                bytes::slice(rest, 0, end)
+            } else {
+                rest
+            }
+            .trim_ascii(),
+        );
     }
     let mark = bytes::at(text, 0);
     if (mark == b'=' || mark == b'-') && text.iter().all(|byte| *byte == mark) {
@@ -102,7 +126,12 @@ pub(crate) fn slug(text: &str) -> String {
     let mut chars = text.trim().chars().peekable();
     while let Some(c) = chars.next() {
         match c {
-            '<' if chars.peek().is_some_and(|c| c.is_ascii_alphabetic() || *c == '/') => in_tag = true,
+            '<' if chars
+                .peek()
+                .is_some_and(|c| c.is_ascii_alphabetic() || *c == '/') =>
+            {
+                in_tag = true;
+            }
             '>' if in_tag => in_tag = false,
             '(' if last == ']' => in_target = true,
             ')' if in_target => in_target = false,
@@ -124,7 +153,11 @@ fn is_mark(c: char) -> bool {
 
 fn lenient(name: &str) -> String {
     let mut out = String::new();
-    for c in name.chars().flat_map(char::to_lowercase).filter(|c| !is_mark(*c)) {
+    for c in name
+        .chars()
+        .flat_map(char::to_lowercase)
+        .filter(|c| !is_mark(*c))
+    {
         // Emphasis marks of headings are not told from the underscores of names.
         if c == '-' || c == '_' || c == '.' {
             if !out.ends_with('-') && !out.is_empty() {

@@ -13,7 +13,10 @@ const NAME_CHARS_MAX: usize = 64;
 /// The object that stands for a report that could not be made.
 pub(crate) fn error(check: &str, code: &str, message: &str) -> String {
     let mut out = format!("{{\"v\":{VERSION},\"check\":");
-    string(&mut out, &check.chars().take(NAME_CHARS_MAX).collect::<String>());
+    string(
+        &mut out,
+        &check.chars().take(NAME_CHARS_MAX).collect::<String>(),
+    );
     out.push_str(",\"error\":{\"code\":");
     string(&mut out, code);
     out.push_str(",\"message\":");
@@ -66,7 +69,11 @@ fn edit(out: &mut String, report: &Report) {
         out.push_str("null");
         return;
     }
-    put(out, "{\"kind\":\"ranges\",\"bytes_before\":", report.bytes_before);
+    put(
+        out,
+        "{\"kind\":\"ranges\",\"bytes_before\":",
+        report.bytes_before,
+    );
     put(out, ",\"bytes_after\":", report.bytes_after());
     out.push_str(",\"ranges\":[");
     for (index, edit) in report.edits.iter().enumerate() {

@@ -15,7 +15,7 @@ mod links;
 mod long_lines;
 mod map;
 mod markdown;
-mod report;
+pub(crate) mod report;
 mod secrets;
 mod source;
 mod syntax;
@@ -74,7 +74,11 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { columns_max: 120, age_days: None, stale_days: 365 }
+        Self {
+            columns_max: 120,
+            age_days: None,
+            stale_days: 365,
+        }
     }
 }
 
@@ -83,9 +87,9 @@ impl Options {
     pub(crate) fn parse(args: &[Vec<u8>]) -> Result<Self, Error> {
         let mut options = Self::default();
         for arg in args {
-            let arg = std::str::from_utf8(arg).map_err(|_| Error::BadOption)?;
+            let arg = std::str::from_utf8(arg).ok().ok_or(Error::BadOption)?;
             let (key, value) = arg.split_once('=').ok_or(Error::BadOption)?;
-            let value = value.parse::<usize>().map_err(|_| Error::BadOption)?;
+            let value = value.parse::<usize>().ok().ok_or(Error::BadOption)?;
             match key {
                 "max" => options.columns_max = value,
                 "age_days" => options.age_days = Some(value),
@@ -115,7 +119,10 @@ impl Error {
     pub(crate) fn json(self, check: &str) -> String {
         let (code, message) = match self {
             Self::UnknownCheck => ("unknown-check", "no check has this name"),
-            Self::BadOption => ("bad-option", "options are max, age_days, stale_days = number"),
+            Self::BadOption => (
+                "bad-option",
+                "options are max, age_days, stale_days = number",
+            ),
             Self::TooLarge => ("too-large", "the file has more than 10 MiB"),
             Self::Unreadable => ("unreadable", "standard input could not be read"),
         };

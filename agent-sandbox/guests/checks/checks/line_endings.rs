@@ -28,17 +28,32 @@ pub(crate) fn check(input: &Input<'_>, report: &mut Report) {
     }
     let wants_return = is_batch || n_returns * 2 > n_lines;
     let map = Map::new(syntax::of(input.path), file);
-    for line in bytes::lines(file).filter(is_ended).filter(|line| has_return(line) != wants_return) {
+    for line in bytes::lines(file)
+        .filter(is_ended)
+        .filter(|line| has_return(line) != wants_return)
+    {
         let edit = if wants_return {
-            Edit { start: line.end, end: line.end, insert: "\r" }
+            Edit {
+                start: line.end,
+                end: line.end,
+                insert: "\r",
+            }
         } else {
-            Edit { start: line.end, end: line.end + 1, insert: "" }
+            Edit {
+                start: line.end,
+                end: line.end + 1,
+                insert: "",
+            }
         };
         // Removing one of two carriage returns would leave the line as it was.
         let is_doubled = line.text.ends_with(b"\r");
         let is_safe = !is_doubled && (is_batch || map.is_free(line.end));
         report.fix_if(is_safe, line.end, "mixed-line-endings", edit, || {
-            let (own, other) = if wants_return { ("LF", "CRLF") } else { ("CRLF", "LF") };
+            let (own, other) = if wants_return {
+                ("LF", "CRLF")
+            } else {
+                ("CRLF", "LF")
+            };
             format!("{own} in a file of {other} lines")
         });
     }

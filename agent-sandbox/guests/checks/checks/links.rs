@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Input;
 use super::bytes;
 use super::heading::Anchors;
 use super::map::{Class, Map};
 use super::report::{Report, Severity, quote};
 use super::syntax::{self, Syntax};
-use super::Input;
 
 /// Characters of a target that is looked up; nobody writes longer ones by hand.
 const TARGET_BYTES_MAX: usize = 1000;
@@ -43,7 +43,9 @@ pub(crate) fn check(input: &Input<'_>, report: &mut Report) {
     };
     for (offset, target) in targets {
         if let Some((code, message)) = links.problem(target) {
-            report.note(offset, Severity::Warning, code, || format!("{message}: {}", quote(target)));
+            report.note(offset, Severity::Warning, code, || {
+                format!("{message}: {}", quote(target))
+            });
         }
     }
 }
@@ -100,8 +102,14 @@ struct Known<'a> {
 
 impl<'a> Known<'a> {
     fn new(paths: &'a [u8]) -> Self {
-        let mut known = Self { files: BTreeSet::new(), folders: BTreeSet::new() };
-        for path in paths.split(|byte| *byte == b'\n').filter(|path| !path.is_empty()) {
+        let mut known = Self {
+            files: BTreeSet::new(),
+            folders: BTreeSet::new(),
+        };
+        for path in paths
+            .split(|byte| *byte == b'\n')
+            .filter(|path| !path.is_empty())
+        {
             known.files.insert(path);
             let mut folder = path;
             while let Some(end) = folder.iter().rposition(|byte| *byte == b'/') {
@@ -117,19 +125,31 @@ impl<'a> Known<'a> {
     fn has(&self, path: &[u8]) -> bool {
         // What lies below a tracked path that is no folder belongs to a submodule.
         let is_foreign = || {
-            path.iter().enumerate().any(|(at, byte)| {
-                *byte == b'/' && self.files.contains(bytes::slice(path, 0, at))
-            })
+            path.iter()
+                .enumerate()
+                .any(|(at, byte)| *byte == b'/' && self.files.contains(bytes::slice(path, 0, at)))
         };
         path.is_empty() || self.files.contains(path) || self.folders.contains(path) || is_foreign()
     }
 
     /// The file that a site generator would serve for a path: without extension or as HTML.
     fn page(&self, path: &[u8]) -> bool {
-        let stem = path.strip_suffix(b".html").or_else(|| path.strip_suffix(b".htm")).unwrap_or(path);
-        [".md", ".mdx", ".markdown", ".rst", "/index.md", "/index.mdx", "/README.md", "/_index.md"]
-            .iter()
-            .any(|end| self.has(&[stem, end.as_bytes()].concat()))
+        let stem = path
+            .strip_suffix(b".html")
+            .or_else(|| path.strip_suffix(b".htm"))
+            .unwrap_or(path);
+        [
+            ".md",
+            ".mdx",
+            ".markdown",
+            ".rst",
+            "/index.md",
+            "/index.mdx",
+            "/README.md",
+            "/_index.md",
+        ]
+        .iter()
+        .any(|end| self.has(&[stem, end.as_bytes()].concat()))
     }
 }
 
@@ -146,7 +166,10 @@ impl Links<'_> {
         if is_foreign(target) {
             return None;
         }
-        let hash = target.iter().position(|byte| *byte == b'#').unwrap_or(target.len());
+        let hash = target
+            .iter()
+            .position(|byte| *byte == b'#')
+            .unwrap_or(target.len());
         let path = bytes::slice(target, 0, hash);
         let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
         let fragment = decode(bytes::slice(target, hash + 1, target.len()));
@@ -166,35 +189,50 @@ impl Links<'_> {
         if is_special(fragment) || !matches!(syntax::of(&path), Syntax::Markdown) {
             return None;
         }
-        let is_there = self.other(String::from_utf8(path).ok()?)?.has(fragment);
+        let is_there = self.other(std::str::from_utf8(&path).ok()?)?.has(fragment);
         (!is_there).then_some(("missing-anchor", "no such heading in that file"))
     }
 
-    fn other(&mut self, path: String) -> Option<&Anchors> {
-        if !self.others.contains_key(&path) && self.others.len() < FILES_READ_MAX {
-            let bytes = self.input.tree.read(&path);
+    fn other(&mut self, path: &str) -> Option<&Anchors> {
+        if !self.others.contains_key(path) && self.others.len() < FILES_READ_MAX {
+            let bytes = self.input.tree.read(path);
             let anchors = bytes.map(|file| Anchors::new(&file, &Map::new(Syntax::Markdown, &file)));
-            self.others.insert(path.clone(), anchors);
+            self.others.insert(path.to_owned(), anchors);
         }
-        self.others.get(&path)?.as_ref()
+        self.others.get(path)?.as_ref()
     }
 }
 
 /// Whether a target is somebody else's: another site, the site's root, a template's or a language's.
 fn is_foreign(target: &[u8]) -> bool {
-    let scheme = bytes::run_end(target, 0, |b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    let scheme = bytes::run_end(target, 0, |b| {
+        b.is_ascii_alphanumeric() || b"+-.".contains(&b)
+    });
     let has_scheme = scheme > 1 && bytes::at(target, scheme) == b':';
-    let is_odd = target.iter().any(|byte| b"{}<>$*!|\"'@\\,;=:".contains(byte)) || target.ends_with(b")");
+    let is_odd = target
+        .iter()
+        .any(|byte| b"{}<>$*!|\"'@\\,;=:".contains(byte))
+        || target.ends_with(b")");
     let is_domain = target.starts_with(b"www.");
     target.is_empty() || target.starts_with(b"/") || has_scheme || is_odd || is_domain
 }
 
 /// Whether a fragment is not about a heading: a line, a text, a route, an item of generated docs.
 fn is_special(fragment: &str) -> bool {
-    let is_line = fragment.strip_prefix('L').is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()));
-    let is_item = ["method.", "tymethod.", "variant.", "structfield.", "impl-", "associated", "fields"]
-        .iter()
-        .any(|start| fragment.starts_with(start));
+    let is_line = fragment
+        .strip_prefix('L')
+        .is_some_and(|n| n.starts_with(|c: char| c.is_ascii_digit()));
+    let is_item = [
+        "method.",
+        "tymethod.",
+        "variant.",
+        "structfield.",
+        "impl-",
+        "associated",
+        "fields",
+    ]
+    .iter()
+    .any(|start| fragment.starts_with(start));
     let is_route = fragment.starts_with(['/', '!', ':']);
     fragment.is_empty() || fragment == "top" || is_line || is_item || is_route
 }
@@ -203,11 +241,16 @@ fn is_special(fragment: &str) -> bool {
 fn is_item(target: &[u8]) -> bool {
     let is_name = target.iter().all(|byte| bytes::is_word(*byte));
     let is_typed = target.iter().any(u8::is_ascii_lowercase);
-    let last = target.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let last = target
+        .rsplit(|byte| *byte == b'/')
+        .next()
+        .unwrap_or_default();
     let is_page = last.ends_with(b".html")
-        && ["struct.", "enum.", "fn.", "trait.", "macro.", "attr.", "derive.", "type.", "index."]
-            .iter()
-            .any(|kind| last.starts_with(kind.as_bytes()));
+        && [
+            "struct.", "enum.", "fn.", "trait.", "macro.", "attr.", "derive.", "type.", "index.",
+        ]
+        .iter()
+        .any(|kind| last.starts_with(kind.as_bytes()));
     is_name && is_typed || is_page
 }
 
@@ -235,7 +278,9 @@ fn decode(text: &[u8]) -> Vec<u8> {
     while at < text.len() {
         let digits = bytes::slice(text, at + 1, at + 3);
         let is_code = bytes::at(text, at) == b'%' && digits.iter().all(u8::is_ascii_hexdigit);
-        let code = std::str::from_utf8(digits).ok().filter(|digits| is_code && digits.len() == 2);
+        let code = std::str::from_utf8(digits)
+            .ok()
+            .filter(|digits| is_code && digits.len() == 2);
         match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(byte) => {
                 out.push(byte);

@@ -1,10 +1,10 @@
 //! Lines wider than the file's own habit.
 
+use super::Input;
 use super::bytes::{self, Line};
 use super::map::{Class, Map};
 use super::report::{Report, Severity};
 use super::syntax::{self, Syntax};
-use super::Input;
 
 /// Of so many lines one may be long; a file with more is not wrapped at any width.
 const LONG_SHARE: usize = 10;
@@ -22,7 +22,9 @@ pub(crate) fn check(input: &Input<'_>, report: &mut Report) {
     let columns_max = input.options.columns_max;
     let is_over = |line: &Line<'_>| line.text.len() > columns_max;
     let n_long = bytes::lines(input.bytes).filter(is_over).count();
-    let n_lines = bytes::lines(input.bytes).filter(|line| !line.is_blank()).count();
+    let n_lines = bytes::lines(input.bytes)
+        .filter(|line| !line.is_blank())
+        .count();
     let is_prose = matches!(syntax, Syntax::Markdown | Syntax::Rst | Syntax::Text);
     if is_prose && n_long * LONG_SHARE > n_lines || n_long * 2 > n_lines && n_lines > 3 {
         return report.skip("not wrapped");
@@ -47,6 +49,10 @@ pub(crate) fn check(input: &Input<'_>, report: &mut Report) {
 
 /// Whether no single word is the reason.
 fn is_wrappable(line: &Line<'_>, columns_max: usize) -> bool {
-    let longest = line.text.split(|byte| bytes::is_blank(*byte)).map(<[u8]>::len).max();
+    let longest = line
+        .text
+        .split(|byte| bytes::is_blank(*byte))
+        .map(<[u8]>::len)
+        .max();
     longest.is_some_and(|longest| longest * 2 < columns_max)
 }

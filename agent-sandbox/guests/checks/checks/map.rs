@@ -39,7 +39,10 @@ impl Map {
             Syntax::Markdown | Syntax::Rst | Syntax::Text => Class::Prose,
             _ => Class::Plain,
         };
-        let mut map = Self { classes: vec![start; file.len()], is_trusted: true };
+        let mut map = Self {
+            classes: vec![start; file.len()],
+            is_trusted: true,
+        };
         match syntax {
             Syntax::Markdown => markdown::classify(file, &mut map),
             Syntax::Rst => rst(file, &mut map),
@@ -102,7 +105,9 @@ fn rst(file: &[u8], map: &mut Map) {
 fn code_spans(line: &Line<'_>, mark: &[u8], map: &mut Map) {
     let mut from = 0;
     while let Some(open) = bytes::find(line.text, mark, from) {
-        let Some(close) = bytes::find(line.text, mark, open + mark.len()) else { return };
+        let Some(close) = bytes::find(line.text, mark, open + mark.len()) else {
+            return;
+        };
         from = close + mark.len();
         map.set(line.start + open, line.start + from, Class::Inert);
     }
@@ -118,7 +123,10 @@ fn text(file: &[u8], map: &mut Map) {
 fn loose(markers: &[&str], file: &[u8], map: &mut Map) {
     for line in bytes::lines(file) {
         let text = line.text.trim_ascii_start();
-        if markers.iter().any(|marker| text.starts_with(marker.as_bytes())) {
+        if markers
+            .iter()
+            .any(|marker| text.starts_with(marker.as_bytes()))
+        {
             map.set(line.end - text.len(), line.end, Class::Comment);
         }
     }
@@ -137,7 +145,11 @@ fn yaml(file: &[u8], map: &mut Map) {
             scalar_indent = None;
         }
         if text.starts_with(b"#") {
-            map.set(line.end - line.text.trim_ascii_start().len(), line.end, Class::Comment);
+            map.set(
+                line.end - line.text.trim_ascii_start().len(),
+                line.end,
+                Class::Comment,
+            );
         } else if opens_scalar(text) {
             scalar_indent = Some(line.indent());
         }
@@ -148,8 +160,16 @@ fn yaml(file: &[u8], map: &mut Map) {
 fn opens_scalar(text: &[u8]) -> bool {
     let comment = bytes::find(text, b" #", 0).unwrap_or(text.len());
     let text = bytes::slice(text, 0, comment).trim_ascii_end();
-    let last = text.rsplit(|byte| bytes::is_blank(*byte)).next().unwrap_or_default();
+    let last = text
+        .rsplit(|byte| bytes::is_blank(*byte))
+        .next()
+        .unwrap_or_default();
     let style = last.trim_ascii_end();
-    let rest = style.strip_prefix(b"|").or_else(|| style.strip_prefix(b">"));
-    rest.is_some_and(|rest| rest.iter().all(|b| b.is_ascii_digit() || *b == b'+' || *b == b'-'))
+    let rest = style
+        .strip_prefix(b"|")
+        .or_else(|| style.strip_prefix(b">"));
+    rest.is_some_and(|rest| {
+        rest.iter()
+            .all(|b| b.is_ascii_digit() || *b == b'+' || *b == b'-')
+    })
 }

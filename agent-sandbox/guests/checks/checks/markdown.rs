@@ -1,4 +1,4 @@
-//! The parts of a Markdown file: code, tables, markup and prose, by the rules of CommonMark as far
+//! The parts of a Markdown file: code, tables, markup and prose, by the rules of `CommonMark` as far
 //! as they matter for telling these apart.
 
 use std::collections::BTreeMap;
@@ -27,14 +27,22 @@ pub(crate) fn classify(file: &[u8], map: &mut Map) {
     }
 }
 
+/// What a mark on a line of its own opened.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Region {
+    #[default]
+    None,
+    FrontMatter,
+    Math,
+}
+
 /// What is known about the lines so far.
 #[derive(Debug, Default)]
 struct Blocks {
     n_lines: usize,
     /// The mark and its length of the fence that is open.
     fence: Option<(u8, usize)>,
-    front_matter: bool,
-    math: bool,
+    region: Region,
     after_blank: bool,
     indented: bool,
     in_list: bool,
@@ -46,18 +54,24 @@ impl Blocks {
     fn class(&mut self, line: &Line<'_>) -> Class {
         self.n_lines += 1;
         let text = line.text.trim_ascii();
-        if self.front_matter {
-            self.front_matter = text != b"---" && text != b"...";
+        if self.region == Region::FrontMatter {
+            if text == b"---" || text == b"..." {
+                self.region = Region::None;
+            }
             return Class::Verbatim;
         }
         if self.n_lines == 1 && text == b"---" {
-            self.front_matter = true;
+            self.region = Region::FrontMatter;
             return Class::Verbatim;
         }
         let content = unquoted(text);
         if let Some((mark, n)) = self.fence {
             let run = bytes::run_end(content, 0, |byte| byte == mark);
-            if run >= n && bytes::slice(content, run, content.len()).trim_ascii().is_empty() {
+            if run >= n
+                && bytes::slice(content, run, content.len())
+                    .trim_ascii()
+                    .is_empty()
+            {
                 self.fence = None;
             }
             return Class::Verbatim;
@@ -66,8 +80,14 @@ impl Blocks {
             self.fence = Some(fence);
             return Class::Verbatim;
         }
-        if self.math || content == b"$$" {
-            self.math = self.math != (content == b"$$" || content.ends_with(b"$$"));
+        if self.region == Region::Math {
+            if content.ends_with(b"$$") {
+                self.region = Region::None;
+            }
+            return Class::Inert;
+        }
+        if content == b"$$" {
+            self.region = Region::Math;
             return Class::Inert;
         }
         self.plain(line, text)
@@ -76,12 +96,16 @@ impl Blocks {
     fn plain(&mut self, line: &Line<'_>, text: &[u8]) -> Class {
         let after_blank = std::mem::replace(&mut self.after_blank, text.is_empty());
         if text.is_empty() {
-            return if self.indented { Class::Verbatim } else { Class::Prose };
+            return if self.indented {
+                Class::Verbatim
+            } else {
+                Class::Prose
+            };
         }
         let is_deep = line.indent() >= 4;
         let is_item = is_list_item(text);
-        self.indented = is_deep
-            && (self.indented || ((after_blank || self.n_lines == 1) && !self.in_list));
+        self.indented =
+            is_deep && (self.indented || ((after_blank || self.n_lines == 1) && !self.in_list));
         if self.indented {
             return Class::Verbatim;
         }
@@ -98,14 +122,22 @@ impl Blocks {
 /// A line without the marks of the quotes around it.
 fn unquoted(text: &[u8]) -> &[u8] {
     let end = bytes::run_end(text, 0, |byte| byte == b'>' || bytes::is_blank(byte));
-    if text.starts_with(b">") { bytes::slice(text, end, text.len()) } else { text }
+    if text.starts_with(b">") {
+        bytes::slice(text, end, text.len())
+    } else {
+        text
+    }
 }
 
 /// Whether a line starts an item of a list.
 pub(crate) fn is_list_item(text: &[u8]) -> bool {
     let digits = bytes::run_end(text, 0, |byte| byte.is_ascii_digit());
     let (mark, after) = (bytes::at(text, digits), bytes::at(text, digits + 1));
-    let is_mark = if digits == 0 { b"-*+".contains(&mark) } else { b".)".contains(&mark) };
+    let is_mark = if digits == 0 {
+        b"-*+".contains(&mark)
+    } else {
+        b".)".contains(&mark)
+    };
     is_mark && (bytes::is_blank(after) || after == 0)
 }
 
@@ -119,7 +151,8 @@ fn fence(text: &[u8]) -> Option<(u8, usize)> {
     };
     let mark = bytes::at(text, 0);
     let n = bytes::run_end(text, 0, |byte| byte == mark);
-    let is_fence = n >= 3 && (mark == b'~' || mark == b'`' && !text.iter().skip(n).any(|b| *b == b'`'));
+    let is_fence =
+        n >= 3 && (mark == b'~' || mark == b'`' && !text.iter().skip(n).any(|b| *b == b'`'));
     is_fence.then_some((mark, n))
 }
 
@@ -127,8 +160,14 @@ fn fence(text: &[u8]) -> Option<(u8, usize)> {
 fn inlines(file: &[u8], start: usize, end: usize, map: &mut Map) {
     let spans = code_spans(file, start, end);
     let block = bytes::slice(file, 0, end);
-    let mut tags = Next { needle: b">", found: None };
-    let mut comments = Next { needle: b"-->", found: None };
+    let mut tags = Next {
+        needle: b">",
+        found: None,
+    };
+    let mut comments = Next {
+        needle: b"-->",
+        found: None,
+    };
     let mut at = start;
     while at < end {
         if let Some(close) = spans.get(&at) {
@@ -214,5 +253,7 @@ fn address_end(file: &[u8], at: usize) -> usize {
     if !rest.starts_with(b"http://") && !rest.starts_with(b"https://") {
         return at + 1;
     }
-    bytes::run_end(file, at, |byte| !byte.is_ascii_whitespace() && !b"<>)]\"".contains(&byte))
+    bytes::run_end(file, at, |byte| {
+        !byte.is_ascii_whitespace() && !b"<>)]\"".contains(&byte)
+    })
 }

@@ -87,8 +87,15 @@ impl Report {
         if self.findings.len() < FINDINGS_MAX {
             let message = message().chars().take(MESSAGE_CHARS_MAX).collect();
             let fixable = false;
-            let finding =
-                Finding { offset, line: 0, column: 0, code, message, fixable, severity };
+            let finding = Finding {
+                offset,
+                line: 0,
+                column: 0,
+                code,
+                message,
+                fixable,
+                severity,
+            };
             self.findings.push(finding);
         }
     }
@@ -146,7 +153,9 @@ impl Report {
         if self.edits.len() > EDITS_MAX {
             self.edits.clear();
             self.n_fixable = 0;
-            self.findings.iter_mut().for_each(|finding| finding.fixable = false);
+            self.findings
+                .iter_mut()
+                .for_each(|finding| finding.fixable = false);
         }
         self.findings.sort_by_key(|finding| finding.offset);
         let (mut line, mut line_start, mut position) = (1, 0, 0);

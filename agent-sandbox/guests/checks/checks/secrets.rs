@@ -21,7 +21,13 @@ const fn kind(
     n: (usize, usize),
     others: &'static [u8],
 ) -> Kind {
-    Kind { name, prefix, n_min: n.0, n_max: n.1, others }
+    Kind {
+        name,
+        prefix,
+        n_min: n.0,
+        n_max: n.1,
+        others,
+    }
 }
 
 static KINDS: [Kind; 25] = [
@@ -39,7 +45,12 @@ static KINDS: [Kind; 25] = [
     kind("Slack token", b"xoxp-", (20, 255), b"-"),
     kind("Slack token", b"xoxr-", (20, 255), b"-"),
     kind("Slack token", b"xoxs-", (20, 255), b"-"),
-    kind("Slack webhook", b"hooks.slack.com/services/T", (30, 100), b"/"),
+    kind(
+        "Slack webhook",
+        b"hooks.slack.com/services/T",
+        (30, 100),
+        b"/",
+    ),
     kind("Stripe key", b"sk_live_", (20, 255), b""),
     kind("Stripe key", b"rk_live_", (20, 255), b""),
     kind("Google API key", b"AIza", (35, 35), b"_-"),
@@ -54,21 +65,63 @@ static KINDS: [Kind; 25] = [
 
 /// Names whose values are secrets.
 const SECRET_NAMES: [&str; 11] = [
-    "password", "passwd", "secret", "token", "api_key", "apikey", "api-key", "access_key",
-    "accesskey", "private_key", "auth_key",
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "api_key",
+    "apikey",
+    "api-key",
+    "access_key",
+    "accesskey",
+    "private_key",
+    "auth_key",
 ];
 
 /// Parts of names whose values describe a secret without being one.
 const HARMLESS_NAMES: [&str; 15] = [
-    "hash", "sha", "digest", "checksum", "_id", "name", "url", "path", "file", "type", "public",
-    "endpoint", "scope", "version", "tokenizer",
+    "hash",
+    "sha",
+    "digest",
+    "checksum",
+    "_id",
+    "name",
+    "url",
+    "path",
+    "file",
+    "type",
+    "public",
+    "endpoint",
+    "scope",
+    "version",
+    "tokenizer",
 ];
 
 /// Parts of values that nobody issued.
 const PLACEHOLDERS: [&str; 23] = [
-    "example", "sample", "dummy", "fake", "placeholder", "changeme", "change_me", "change-me",
-    "your", "xxxx", "****", "....", "----", "0000", "1111", "redacted", "insert", "foobar",
-    "123456", "abcdef", "test", "secret", "password",
+    "example",
+    "sample",
+    "dummy",
+    "fake",
+    "placeholder",
+    "changeme",
+    "change_me",
+    "change-me",
+    "your",
+    "xxxx",
+    "****",
+    "....",
+    "----",
+    "0000",
+    "1111",
+    "redacted",
+    "insert",
+    "foobar",
+    "123456",
+    "abcdef",
+    "test",
+    "secret",
+    "password",
 ];
 
 /// Characters of the secret that a finding shows: for tokens they are the issuer's mark.
@@ -81,7 +134,11 @@ const LINE_BYTES_MAX: usize = 2000;
 pub(crate) fn check(input: &Input<'_>, report: &mut Report) {
     let is_test = syntax::is_test(input.path);
     let is_settings = syntax::is_settings(input.path);
-    let severity = if is_test { Severity::Info } else { Severity::Secret };
+    let severity = if is_test {
+        Severity::Info
+    } else {
+        Severity::Secret
+    };
     let is_locked = input.path.ends_with(b".lock") || input.path.ends_with(b".sum");
     let mut end_of_last = 0;
     for line in bytes::lines(input.bytes) {
@@ -93,7 +150,13 @@ pub(crate) fn check(input: &Input<'_>, report: &mut Report) {
             let is_start = at == 0 || !bytes::is_word(bytes::at(line.text, at - 1));
             let found = if is_start { token(line.text, at) } else { None };
             if let Some((kind, end)) = found {
-                tell(report, line.start + at, (severity, "token", kind.name), line.text, (at, end));
+                tell(
+                    report,
+                    line.start + at,
+                    (severity, "token", kind.name),
+                    line.text,
+                    (at, end),
+                );
                 end_of_last = line.start + end;
                 at = end;
             } else {
@@ -129,7 +192,9 @@ fn tell(
 
 /// The token of a known issuer at a position, and where it ends.
 fn token(text: &[u8], at: usize) -> Option<(&'static Kind, usize)> {
-    let kind = KINDS.iter().find(|kind| bytes::starts_at(text, at, kind.prefix))?;
+    let kind = KINDS
+        .iter()
+        .find(|kind| bytes::starts_at(text, at, kind.prefix))?;
     let start = at + kind.prefix.len();
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || kind.others.contains(&byte);
     let end = bytes::run_end(text, start, is_part);
@@ -137,11 +202,15 @@ fn token(text: &[u8], at: usize) -> Option<(&'static Kind, usize)> {
     let is_sized = (kind.n_min..=kind.n_max).contains(&body.len());
     let is_upper = kind.n_min != 16 || !body.iter().any(u8::is_ascii_lowercase);
     let is_jwt = kind.prefix != b"eyJ"
-        || body.split(|byte| *byte == b'.').filter(|part| part.len() >= 10).count() == 3;
+        || body
+            .split(|byte| *byte == b'.')
+            .filter(|part| part.len() >= 10)
+            .count()
+            == 3;
     let is_end = !bytes::is_word(bytes::at(text, end));
     let whole = bytes::slice(text, at, end);
-    let is_real = is_sized && is_upper && is_jwt && is_end && is_random(body, 8)
-        && !is_placeholder(whole);
+    let is_real =
+        is_sized && is_upper && is_jwt && is_end && is_random(body, 8) && !is_placeholder(whole);
     is_real.then_some((kind, end))
 }
 
@@ -158,23 +227,40 @@ fn private_key(file: &[u8], at: usize, severity: Severity, report: &mut Report) 
     }
     let window = bytes::slice(file, end + 5, end + 5 + KEY_BODY_BYTES);
     let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
-    let longest = window.split(|byte| !is_base64(byte)).max_by_key(|part| part.len());
+    let longest = window
+        .split(|byte| !is_base64(byte))
+        .max_by_key(|part| part.len());
     let body = longest.unwrap_or_default();
-    if body.len() >= 40 && is_random(body, 12) && !is_placeholder(bytes::slice(file, at, end)) {
-        report.note(at, severity, "private-key", || "private key in PEM form".to_owned());
+    if body.len() >= 40 && is_random(body, 12) && !is_placeholder(bytes::slice(file, label, end)) {
+        report.note(at, severity, "private-key", || {
+            "private key in PEM form".to_owned()
+        });
     }
 }
 
 /// Reports `name = "value"` where the name promises a secret and the value is random.
 fn assignment(line: &Line<'_>, is_settings: bool, severity: Severity, report: &mut Report) {
     let text = line.text;
-    let Some(equals) = text.iter().position(|byte| *byte == b'=' || *byte == b':') else { return };
+    let Some(equals) = text.iter().position(|byte| *byte == b'=' || *byte == b':') else {
+        return;
+    };
     let before = bytes::slice(text, 0, equals);
-    let key = before.trim_ascii_end().strip_suffix(b"\"").unwrap_or(before).trim_ascii_end();
-    let name_start = key.iter().rposition(|b| !bytes::is_word(*b) && *b != b'-').map_or(0, |at| at + 1);
+    let key = before
+        .trim_ascii_end()
+        .strip_suffix(b"\"")
+        .unwrap_or(before)
+        .trim_ascii_end();
+    let name_start = key
+        .iter()
+        .rposition(|b| !bytes::is_word(*b) && *b != b'-')
+        .map_or(0, |at| at + 1);
     let name = bytes::slice(key, name_start, key.len());
-    if !SECRET_NAMES.iter().any(|secret| bytes::contains_ignoring_case(name, secret))
-        || HARMLESS_NAMES.iter().any(|word| bytes::contains_ignoring_case(name, word))
+    if !SECRET_NAMES
+        .iter()
+        .any(|secret| bytes::contains_ignoring_case(name, secret))
+        || HARMLESS_NAMES
+            .iter()
+            .any(|word| bytes::contains_ignoring_case(name, word))
     {
         return;
     }
@@ -209,15 +295,26 @@ fn is_random(value: &[u8], n_distinct_min: usize) -> bool {
     }
     let n_distinct = seen.iter().filter(|seen| **seen).count();
     let n_digits = value.iter().filter(|byte| byte.is_ascii_digit()).count();
-    let n_letters = value.iter().filter(|byte| byte.is_ascii_alphabetic()).count();
+    let n_letters = value
+        .iter()
+        .filter(|byte| byte.is_ascii_alphabetic())
+        .count();
     let switches = value.windows(2).filter(|pair| {
         let [a, b] = pair else { return false };
         a.is_ascii_digit() != b.is_ascii_digit() || a.is_ascii_uppercase() != b.is_ascii_uppercase()
     });
-    n_distinct >= n_distinct_min && n_digits >= 2 && n_letters >= 3 && switches.count() * 4 >= value.len()
+    n_distinct >= n_distinct_min
+        && n_digits >= 2
+        && n_letters >= 3
+        && switches.count() * 4 >= value.len()
 }
 
 fn is_placeholder(value: &[u8]) -> bool {
-    let is_repeated = value.windows(5).any(|w| w.iter().all(|byte| Some(byte) == w.first()));
-    is_repeated || PLACEHOLDERS.iter().any(|word| bytes::contains_ignoring_case(value, word))
+    let is_repeated = value
+        .windows(5)
+        .any(|w| w.iter().all(|byte| Some(byte) == w.first()));
+    is_repeated
+        || PLACEHOLDERS
+            .iter()
+            .any(|word| bytes::contains_ignoring_case(value, word))
 }

@@ -10,7 +10,13 @@ const HERE_DOCUMENTS_MAX: usize = 8;
 /// Marks the comments and strings of a file. A string that never ends means that the rules did not
 /// fit: then nothing in the file is trusted.
 pub(crate) fn classify(lang: &Lang, file: &[u8], map: &mut Map) {
-    let mut lexer = Lexer { lang, file, map, here: Vec::new(), last_code: None };
+    let mut lexer = Lexer {
+        lang,
+        file,
+        map,
+        here: Vec::new(),
+        last_code: None,
+    };
     let mut at = 0;
     while at < file.len() {
         at = lexer.step(at).max(at + 1);
@@ -83,7 +89,11 @@ impl Lexer<'_> {
     /// The end of a line's text.
     fn line_end(&self, at: usize) -> usize {
         let end = bytes::run_end(self.file, at, |byte| byte != b'\n');
-        if end > at && bytes::at(self.file, end - 1) == b'\r' { end - 1 } else { end }
+        if end > at && bytes::at(self.file, end - 1) == b'\r' {
+            end - 1
+        } else {
+            end
+        }
     }
 
     fn quirk(&mut self, at: usize) -> Option<usize> {
@@ -95,7 +105,8 @@ impl Lexer<'_> {
                 _ => None,
             },
             Quirk::Cpp if starts_word && bytes::starts_at(self.file, at, b"R\"") => {
-                let open = bytes::run_end(self.file, at + 2, |b| b != b'(' && b != b'\n' && b != b'"');
+                let open =
+                    bytes::run_end(self.file, at + 2, |b| b != b'(' && b != b'\n' && b != b'"');
                 let mut close = b")".to_vec();
                 // The standard allows 16 characters.
                 close.extend_from_slice(bytes::slice(self.file, at + 2, open.min(at + 18)));
@@ -149,7 +160,8 @@ impl Lexer<'_> {
     /// Marks a string: on one line it holds no line end that could matter.
     fn mark(&mut self, start: usize, end: usize, class: Class) {
         let is_multiline = bytes::slice(self.file, start, end).contains(&b'\n');
-        self.map.set(start, end, if is_multiline { class } else { Class::Inert });
+        self.map
+            .set(start, end, if is_multiline { class } else { Class::Inert });
     }
 
     fn string(&mut self, at: usize) -> Option<usize> {
@@ -181,7 +193,9 @@ impl Lexer<'_> {
     /// Whether a string opens a module or a block, and nothing uses its value.
     fn starts_body(&self, at: usize) -> bool {
         let before = bytes::slice(self.file, 0, at).iter().rev();
-        let is_first = before.take_while(|b| **b != b'\n').all(|b| bytes::is_blank(*b));
+        let is_first = before
+            .take_while(|b| **b != b'\n')
+            .all(|b| bytes::is_blank(*b));
         is_first && self.last_code.is_none_or(|byte| byte == b':')
     }
 
@@ -199,7 +213,8 @@ impl Lexer<'_> {
         let start = bytes::run_end(self.file, at + 2, |b| b"-~ '\"\\".contains(&b));
         let end = bytes::run_end(self.file, start, bytes::is_word);
         if end > start && self.here.len() < HERE_DOCUMENTS_MAX {
-            self.here.push(self.file.get(start..end).unwrap_or_default());
+            self.here
+                .push(self.file.get(start..end).unwrap_or_default());
         }
         let quoted = bytes::run_end(self.file, end, |b| b"'\"".contains(&b));
         Some(if end > start { quoted } else { at + 2 })
@@ -211,7 +226,9 @@ impl Lexer<'_> {
         let mut words = words.iter().peekable();
         let mut end = start;
         for line in bytes::lines(rest) {
-            if words.next_if(|word| line.text.trim_ascii() == **word).is_some()
+            if words
+                .next_if(|word| line.text.trim_ascii() == **word)
+                .is_some()
                 && words.peek().is_none()
             {
                 self.map.set(start, end, Class::Verbatim);

@@ -1,10 +1,10 @@
 //! Open tasks written into the file.
 
+use super::Input;
 use super::bytes::{self, Line};
 use super::map::{Class, Map};
 use super::report::{Report, Severity, quote};
 use super::syntax::{self, Syntax};
-use super::Input;
 
 const WORDS: [&[u8]; 4] = [b"TODO", b"FIXME", b"HACK", b"XXX"];
 
@@ -16,9 +16,14 @@ pub(crate) fn check(input: &Input<'_>, report: &mut Report) {
     let syntax = syntax::of(input.path);
     let is_prose = matches!(syntax, Syntax::Markdown | Syntax::Rst | Syntax::Text);
     let map = Map::new(syntax, input.bytes);
-    let age = input.options.age_days.filter(|age| *age >= input.options.stale_days);
+    let age = input
+        .options
+        .age_days
+        .filter(|age| *age >= input.options.stale_days);
     for line in bytes::lines(input.bytes) {
-        let Some((at, end)) = task(&line, is_prose, &map) else { continue };
+        let Some((at, end)) = task(&line, is_prose, &map) else {
+            continue;
+        };
         let task = quote(bytes::slice(line.text, at, line.text.len()).trim_ascii_end());
         let offset = line.start + at;
         debug_assert!(end <= line.text.len());
@@ -34,7 +39,11 @@ pub(crate) fn check(input: &Input<'_>, report: &mut Report) {
 /// The first task of a line. In prose the word needs a colon or a name after it: texts also talk
 /// about such words.
 fn task(line: &Line<'_>, is_prose: bool, map: &Map) -> Option<(usize, usize)> {
-    let wanted = if is_prose { Class::Prose } else { Class::Comment };
+    let wanted = if is_prose {
+        Class::Prose
+    } else {
+        Class::Comment
+    };
     let mut at = 0;
     while at < line.text.len() {
         if !bytes::is_word(bytes::at(line.text, at)) {
@@ -44,7 +53,11 @@ fn task(line: &Line<'_>, is_prose: bool, map: &Map) -> Option<(usize, usize)> {
         let end = bytes::run_end(line.text, at, bytes::is_word);
         let is_task = WORDS.contains(&bytes::slice(line.text, at, end));
         let after = bytes::at(line.text, end);
-        let before = if at == 0 { b' ' } else { bytes::at(line.text, at - 1) };
+        let before = if at == 0 {
+            b' '
+        } else {
+            bytes::at(line.text, at - 1)
+        };
         let is_quoted = b"`\"'-.#".contains(&before) || b"`\"'-.".contains(&after);
         let is_marked = after == b':' || after == b'(';
         if is_task && !is_quoted && map.at(line.start + at) == wanted && (!is_prose || is_marked) {

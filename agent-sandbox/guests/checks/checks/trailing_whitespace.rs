@@ -6,7 +6,8 @@ use super::report::{Edit, Report};
 use super::{Input, syntax};
 
 /// Removes blanks before line ends. What may mean something stays: hard breaks of Markdown, strings
-/// over several lines, code blocks, and a blank after a backslash.
+/// over several lines, code blocks, and a blank after a backslash or a carriage return, which would
+/// come to stand before the line feed.
 pub(crate) fn check(input: &Input<'_>, report: &mut Report) {
     if let Some(reason) = syntax::verbatim(input.path, input.bytes) {
         return report.skip(reason);
@@ -16,7 +17,12 @@ pub(crate) fn check(input: &Input<'_>, report: &mut Report) {
     let map = Map::new(syntax, input.bytes);
     let mut lines = bytes::lines(input.bytes).peekable();
     while let Some(line) = lines.next() {
-        let n_kept = line.text.iter().rev().skip_while(|byte| bytes::is_blank(**byte)).count();
+        let n_kept = line
+            .text
+            .iter()
+            .rev()
+            .skip_while(|byte| bytes::is_blank(**byte))
+            .count();
         let start = line.start + n_kept;
         if start == line.end || map.at(start) == Class::Verbatim {
             continue;
@@ -25,9 +31,13 @@ pub(crate) fn check(input: &Input<'_>, report: &mut Report) {
         if is_markdown && has_next && is_hard_break(&line, n_kept) {
             continue;
         }
-        let is_escaped = n_kept > 0 && bytes::at(line.text, n_kept - 1) == b'\\';
+        let is_escaped = n_kept > 0 && b"\\\r".contains(&bytes::at(line.text, n_kept - 1));
         let is_free = map.is_free(start) && !is_escaped;
-        let edit = Edit { start, end: line.end, insert: "" };
+        let edit = Edit {
+            start,
+            end: line.end,
+            insert: "",
+        };
         let n_blanks = line.end - start;
         report.fix_if(is_free, start, "trailing-whitespace", edit, || {
             format!("{n_blanks} blanks at the line end")

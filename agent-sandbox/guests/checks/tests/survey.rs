@@ -27,33 +27,57 @@ impl Tree for Folder {
 }
 
 fn walk(folder: &Path, files: &mut Vec<PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
     let mut entries: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     entries.sort();
     for path in entries {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if path.is_symlink() || name == ".git" || name == "target" {
             continue;
         }
-        if path.is_dir() { walk(&path, files) } else { files.push(path) }
+        if path.is_dir() {
+            walk(&path, files)
+        } else {
+            files.push(path)
+        }
     }
 }
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let root = PathBuf::from(&args[0]);
-    let n_max = args.get(1).map_or(usize::MAX, |n| n.parse().expect("a number"));
+    let n_max = args
+        .get(1)
+        .map_or(usize::MAX, |n| n.parse().expect("a number"));
     let mut files = Vec::new();
     walk(&root, &mut files);
     let stride = (files.len() / n_max).max(1);
-    let names: Vec<_> =
-        files.iter().map(|file| file.strip_prefix(&root).unwrap().to_string_lossy().into_owned()).collect();
-    let tree = Folder { root: root.clone(), paths: names.join("\n").into_bytes() };
+    let names: Vec<_> = files
+        .iter()
+        .map(|file| {
+            file.strip_prefix(&root)
+                .unwrap()
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    let tree = Folder {
+        root: root.clone(),
+        paths: names.join("\n").into_bytes(),
+    };
     let mut spent: BTreeMap<&str, Duration> = BTreeMap::new();
     let mut counts: BTreeMap<(&str, &str, bool), (usize, usize)> = BTreeMap::new();
     let (mut n_files, mut n_bytes) = (0, 0);
     for name in names.iter().step_by(stride).take(n_max) {
-        let Ok(bytes) = std::fs::read(root.join(name)) else { continue };
+        let Ok(bytes) = std::fs::read(root.join(name)) else {
+            continue;
+        };
         n_files += 1;
         n_bytes += bytes.len();
         for (check, _) in CHECKS {
@@ -61,19 +85,29 @@ fn main() {
                 continue;
             }
             let options = Options::default();
-            let input = Input { path: name.as_bytes(), bytes: &bytes, options, tree: &tree };
+            let input = Input {
+                path: name.as_bytes(),
+                bytes: &bytes,
+                options,
+                tree: &tree,
+            };
             let start = Instant::now();
             let report = checks::run(check, &input);
             *spent.entry(check).or_default() += start.elapsed();
             let Ok(report) = report else { continue };
             let mut seen = std::collections::BTreeSet::new();
             for finding in &report.findings {
-                let count = counts.entry((check, finding.code, finding.fixable)).or_default();
+                let count = counts
+                    .entry((check, finding.code, finding.fixable))
+                    .or_default();
                 count.0 += 1;
                 count.1 += usize::from(seen.insert((finding.code, finding.fixable)));
                 if args.get(2).is_some() {
                     let fix = if finding.fixable { "fix " } else { "" };
-                    println!("{name}:{}:{} {fix}{} {}", finding.line, finding.column, finding.code, finding.message);
+                    println!(
+                        "{name}:{}:{} {fix}{} {}",
+                        finding.line, finding.column, finding.code, finding.message
+                    );
                 }
             }
         }
