@@ -287,10 +287,18 @@ pub trait ModelExt: Model {
     async fn complete(&self, scope: &Scope, request: ChatRequest) -> Result<ChatResponse> {
         let mut stream = self.chat(scope, request).await?;
         let mut message = Message::new(Role::Assistant, "");
+        let mut n_bytes = 0_usize;
         while let Some(delta) = stream.next().await {
             match delta? {
-                ChatDelta::Text(text) => message.text.push_str(&text),
-                ChatDelta::ToolCall(call) => message.tool_calls.push(call),
+                ChatDelta::Text(text) => {
+                    n_bytes = n_bytes.saturating_add(text.len());
+                    message.text.push_str(&text);
+                }
+                ChatDelta::ToolCall(call) => {
+                    let n_arguments = call.arguments.to_string().len();
+                    n_bytes = n_bytes.saturating_add(n_arguments);
+                    message.tool_calls.push(call);
+                }
                 ChatDelta::Finish { reason, usage } => {
                     return Ok(ChatResponse {
                         message,
@@ -299,7 +307,7 @@ pub trait ModelExt: Model {
                     });
                 }
             }
-            let over = message.text.len() > ChatResponse::BYTES_MAX
+            let over = n_bytes > ChatResponse::BYTES_MAX
                 || message.tool_calls.len() > ChatResponse::TOOL_CALLS_MAX;
             if over {
                 return Err(Error::invalid("model answer", "longer than the limit"));
@@ -315,7 +323,7 @@ pub trait ModelExt: Model {
 impl<M: Model + ?Sized> ModelExt for M {}
 
 impl ChatResponse {
-    /// The longest collected text: far above any context window's output, far below memory.
+    /// The most collected text and arguments: far above any context window's output, far below memory.
     pub const BYTES_MAX: usize = 16 << 20;
     /// The most tool calls in one answer.
     pub const TOOL_CALLS_MAX: usize = 128;

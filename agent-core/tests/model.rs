@@ -115,6 +115,19 @@ async fn a_stream_that_fails_or_is_cut_off_is_not_an_answer() {
 }
 
 #[tokio::test]
+async fn an_endless_answer_is_refused() {
+    let call = || ToolCall::new("c", "search", json!({"q": "x".repeat(1 << 20)}));
+    let calls = |n| Turn::tool_calls((0..n).map(|_| call()).collect());
+    let many = |n| Turn::tool_calls((0..n).map(|_| ToolCall::new("c", "f", json!({}))).collect());
+    let turns = [calls(15), calls(17), many(128), many(129)];
+    let model = ScriptedModel::new("m", turns);
+    for is_whole in [true, false, true, false] {
+        let answer = model.complete(&scope(), ask("?")).await;
+        assert_eq!(answer.is_ok(), is_whole, "{:?}", answer.err());
+    }
+}
+
+#[tokio::test]
 async fn replay_gives_back_what_was_recorded_in_order() {
     let call = ToolCall::new("c", "pay", json!({"amount": "1.25 USD", "to": ["é", null]}));
     let turns = [
