@@ -37,7 +37,7 @@ pub enum Error {
         key: KeyId,
     },
     /// The stored header of a vault cannot be read.
-    #[error("the stored vault header is damaged: {reason}")]
+    #[error("the stored header of the vault is damaged: {reason}")]
     #[non_exhaustive]
     Damaged {
         /// What is wrong with it.

@@ -12,7 +12,7 @@ use parking_lot::RwLock;
 use crate::did::DidKey;
 use crate::error::{Error, Result};
 use crate::grant::{GrantChain, GrantId, Refusal};
-use crate::grant_store::{Charge, ChargeMode, GrantStore};
+use crate::grant_store::{Charge, ChargeMode, Counter, GrantStore};
 
 /// Allows an effect if a grant held by the scope's actor permits it, is in force, is not revoked,
 /// and has room left; denies everything else.
@@ -174,7 +174,7 @@ impl CapabilityGate {
         scope: &Scope,
         effect: &Effect,
         key: IdempotencyKey,
-    ) -> Result<std::result::Result<Charge, Verdict>> {
+    ) -> Result<Result<Charge, Verdict>> {
         let ways = match self.ways(scope, effect) {
             Ok(ways) => ways,
             Err(verdict) => return Ok(Err(verdict)),
@@ -186,11 +186,7 @@ impl CapabilityGate {
     }
 
     /// Collects the ways in which the actor's grants permit an effect, or says why none does.
-    fn ways(
-        &self,
-        scope: &Scope,
-        effect: &Effect,
-    ) -> std::result::Result<Vec<Vec<crate::grant_store::Counter>>, Verdict> {
+    fn ways(&self, scope: &Scope, effect: &Effect) -> Result<Vec<Vec<Counter>>, Verdict> {
         let now = self.clock.now();
         let state = self.state.read();
         let bound = state.identities.get(&*scope.tenant);
@@ -204,28 +200,26 @@ impl CapabilityGate {
             ));
         };
         let mut ways = Vec::new();
-        let mut denied = Refusal::NotCovered.verdict(effect);
-        for chain in state
-            .chains
-            .get(&identity)
-            .into_iter()
-            .flat_map(BTreeMap::values)
-        {
+        let (mut refusal, mut revoked) = (Refusal::NotCovered, None);
+        let held = state.chains.get(&identity);
+        for chain in held.into_iter().flat_map(BTreeMap::values) {
             match chain.ways(effect, now) {
                 Err(Refusal::NotCovered) => {}
-                Err(refusal) => denied = refusal.verdict(effect),
+                Err(other) => refusal = other,
                 Ok(found) => match self.revoked(chain) {
-                    Some(grant) => {
-                        denied = Verdict::deny("grant.revoked", format!("{grant} is revoked"));
-                    }
+                    Some(grant) => revoked = Some(grant),
                     None => ways.extend(found),
                 },
             }
         }
-        if ways.is_empty() {
-            Err(denied)
-        } else {
-            Ok(ways)
+        drop(state);
+        match revoked {
+            _ if !ways.is_empty() => Ok(ways),
+            Some(grant) => Err(Verdict::deny(
+                "grant.revoked",
+                format!("{grant} is revoked"),
+            )),
+            None => Err(refusal.verdict(effect)),
         }
     }
 

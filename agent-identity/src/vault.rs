@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::key_store::{Key, KeyName};
 use crate::signature::{Purpose, Signature};
 
-pub use header::VaultHeader;
+pub use header::Header;
 
 /// The cost of deriving a key from a passphrase with Argon2id.
 ///
@@ -195,9 +195,9 @@ impl Vault {
     ///
     /// # Errors
     /// `Invalid` for an empty passphrase or a key that has not 32 bytes.
-    pub fn create(unlock: &Unlock) -> Result<(Self, VaultHeader)> {
+    pub fn create(unlock: &Unlock) -> Result<(Self, Header)> {
         let data_key = random_key();
-        let header = VaultHeader::wrap(unlock, &data_key)?;
+        let header = Header::wrap(unlock, &data_key)?;
         Ok((Self { data_key }, header))
     }
 
@@ -205,7 +205,7 @@ impl Vault {
     ///
     /// # Errors
     /// `Denied` for a wrong secret, `Invalid` as for [`Vault::create`].
-    pub fn open(header: &VaultHeader, unlock: &Unlock) -> Result<Self> {
+    pub fn open(header: &Header, unlock: &Unlock) -> Result<Self> {
         let data_key = header.unwrap_key(unlock)?;
         Ok(Self { data_key })
     }
@@ -215,8 +215,8 @@ impl Vault {
     ///
     /// # Errors
     /// As [`Vault::create`].
-    pub fn rewrap(&self, unlock: &Unlock) -> Result<VaultHeader> {
-        VaultHeader::wrap(unlock, &self.data_key)
+    pub fn rewrap(&self, unlock: &Unlock) -> Result<Header> {
+        Header::wrap(unlock, &self.data_key)
     }
 
     /// Creates a vault that ends with the process, for keys kept in memory.

@@ -235,6 +235,14 @@ async fn tamper(db: &Db, statement: &'static str) {
 
 #[tokio::test]
 async fn a_damaged_header_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let db = open(&dir.path().join("db")).await;
+    SqliteKeyStore::open(&db, phrase("p")).await.unwrap();
+    tamper(
+        &db,
+        "CREATE TABLE saved AS SELECT header FROM identity_vault",
+    )
+    .await;
     for (statement, code) in [
         (
             "UPDATE identity_vault SET header = '{}'",
@@ -261,13 +269,13 @@ async fn a_damaged_header_is_refused() {
             "identity.wrong_secret",
         ),
     ] {
-        let dir = TempDir::new().unwrap();
-        let db = open(&dir.path().join("db")).await;
-        SqliteKeyStore::open(&db, phrase("p")).await.unwrap();
         tamper(&db, statement).await;
         let error = SqliteKeyStore::open(&db, phrase("p")).await.unwrap_err();
         assert_eq!(error.code(), code, "{statement}");
+        let restore = "UPDATE identity_vault SET header = (SELECT header FROM saved)";
+        tamper(&db, restore).await;
     }
+    SqliteKeyStore::open(&db, phrase("p")).await.unwrap();
 }
 
 #[tokio::test]
@@ -292,7 +300,7 @@ async fn no_secret_reaches_the_file_or_debug() {
     assert!(!format!("{unlock:?}").contains("sesame"));
     let keys = SqliteKeyStore::open(&db, unlock).await.unwrap();
     let made = key(&keys, "a").await;
-    assert!(!format!("{keys:?} {made:?} {:?}", raw(77)).contains("77"));
+    assert!(!format!("{keys:?} {made:?} {:?}", raw(77)).contains("77, 77"));
     db.close().await;
     for file in std::fs::read_dir(dir.path()).unwrap() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
@@ -354,7 +362,11 @@ async fn used_limits_survive_a_restart() {
         let chain = GrantChain::issue(&keys, &host(), &issuer, &terms)
             .await
             .unwrap();
-        let gate = CapabilityGate::new(vec![issuer.did], Arc::clone(&grants) as _, &Env::system());
+        let gate = CapabilityGate::new(
+            vec![issuer.did],
+            Arc::<SqliteGrantStore>::clone(&grants),
+            &Env::system(),
+        );
         gate.admit(&chain.to_string()).unwrap();
         let actor = Scope::new(Principal::try_from(agent.did).unwrap());
         let pay = Effect::new("pay.out", "x", EffectClass::Opaque, serde_json::Value::Null);

@@ -1,5 +1,5 @@
 //! The gate asks an agent's grants: who, what, when, revoked or used up.
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,10 @@ struct World {
 /// A host grants to a pool, the pool to an agent: `tool.*` on `search`, and two calls of `pay.*`.
 async fn world() -> World {
     let clock = Arc::new(ManualClock::new(START));
-    let env = Env::new(Arc::clone(&clock) as _, Arc::new(OsEntropy::new()));
+    let env = Env::new(
+        Arc::<ManualClock>::clone(&clock),
+        Arc::new(OsEntropy::new()),
+    );
     let keys = InMemoryKeyStore::new(&env);
     let host = Scope::new(Principal::host());
     let names = ["host", "pool", "agent"].map(|name| KeyName::new(name).unwrap());
@@ -52,7 +55,11 @@ async fn world() -> World {
     let terms = Terms::new(agent.did, some, end);
     let chain = root.delegate(&keys, &host, pool, &terms).await.unwrap();
     let grants = Arc::new(InMemoryGrantStore::new(&env));
-    let gate = CapabilityGate::new(vec![issuer.did], Arc::clone(&grants) as _, &env);
+    let gate = CapabilityGate::new(
+        vec![issuer.did],
+        Arc::<InMemoryGrantStore>::clone(&grants),
+        &env,
+    );
     let actor = Scope::new(Principal::new("agent-1").unwrap());
     gate.bind(&actor, agent.did).unwrap();
     gate.admit(&chain.to_string()).unwrap();
@@ -177,7 +184,11 @@ async fn charged_effects_use_a_limit_up_and_repeats_do_not() {
 async fn untrusted_and_foreign_grants_are_not_admitted() {
     let w = world().await;
     let env = Env::system();
-    let nobody = CapabilityGate::new(Vec::new(), Arc::clone(&w.grants) as _, &env);
+    let nobody = CapabilityGate::new(
+        Vec::new(),
+        Arc::<InMemoryGrantStore>::clone(&w.grants),
+        &env,
+    );
     nobody.admit(&w.chain.to_string()).unwrap_err();
     // The pool's own grant serves the pool, not the agent.
     w.gate.admit(&w.root.to_string()).unwrap();

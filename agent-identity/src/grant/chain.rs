@@ -178,7 +178,7 @@ impl GrantChain {
         &self,
         effect: &Effect,
         at: Timestamp,
-    ) -> std::result::Result<Vec<Vec<Counter>>, Refusal> {
+    ) -> Result<Vec<Vec<Counter>>, Refusal> {
         for link in &self.links {
             if at < link.terms.not_before {
                 return Err(Refusal::NotYetValid);

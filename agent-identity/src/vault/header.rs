@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// The header of a vault, as text to be stored beside the keys. Without the secret it opens
 /// nothing.
 #[derive(Clone, PartialEq, Eq)]
-pub struct VaultHeader {
+pub struct Header {
     derivation: Derivation,
     wrapped: Vec<u8>,
 }
@@ -39,7 +39,7 @@ struct Wire {
     key: String,
 }
 
-impl VaultHeader {
+impl Header {
     const VERSION: u32 = 1;
     /// Longer texts are not headers: a header has about 200 bytes.
     const TEXT_BYTES_MAX: usize = 1_024;
@@ -107,13 +107,13 @@ impl Derivation {
     }
 }
 
-impl fmt::Debug for VaultHeader {
+impl fmt::Debug for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VaultHeader").finish_non_exhaustive()
+        f.debug_struct("Header").finish_non_exhaustive()
     }
 }
 
-impl fmt::Display for VaultHeader {
+impl fmt::Display for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = Base64UrlUnpadded::encode_string(&self.wrapped);
         let wire = match &self.derivation {
@@ -138,7 +138,7 @@ impl fmt::Display for VaultHeader {
     }
 }
 
-impl FromStr for VaultHeader {
+impl FromStr for Header {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {

@@ -50,7 +50,7 @@ impl SqliteGrantStore {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn reload(&self) -> Result<()> {
-        let ids = self.db.read(|tx| revoked_ids(tx)).await?;
+        let ids = self.db.read(revoked_ids).await?;
         // Adds only: a revocation that commits meanwhile must not be lost.
         self.revoked.write().extend(ids);
         Ok(())

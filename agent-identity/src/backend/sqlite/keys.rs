@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, Row, params};
 
 use super::schema;
 use crate::key_store::{self, GENERATIONS_MAX, Key, KeyId, KeyName, KeyStore};
-use crate::vault::{SealedKey, Unlock, Vault, VaultHeader};
+use crate::vault::{Header, SealedKey, Unlock, Vault};
 use crate::{DidKey, Error, Purpose, Result, Signature};
 
 /// Private keys in the embedded store, sealed by a [`Vault`] whose header lies beside them.
@@ -226,7 +226,7 @@ impl KeyStore for SqliteKeyStore {
     }
 }
 
-fn stored_header(tx: &Tx<'_>) -> Result<Option<VaultHeader>> {
+fn stored_header(tx: &Tx<'_>) -> Result<Option<Header>> {
     tx.sql()
         .query_row(
             "SELECT header FROM identity_vault WHERE id = 1",
@@ -240,7 +240,7 @@ fn stored_header(tx: &Tx<'_>) -> Result<Option<VaultHeader>> {
 }
 
 /// Stores the header of a vault if there is none, and returns whether it did.
-fn store_first(tx: &Tx<'_>, header: &VaultHeader) -> Result<bool> {
+fn store_first(tx: &Tx<'_>, header: &Header) -> Result<bool> {
     let n_inserted = tx
         .sql()
         .execute(
