@@ -97,7 +97,7 @@ pub async fn a_repeated_key_adds_nothing(subject: Subject) {
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(
         subject
-            .found(&scope, Query::new(at.clone(), "kettle"))
+            .found(&scope, Query::new(at.clone(), "kettle call"))
             .await
             .len(),
         2
