@@ -17,21 +17,29 @@
 //! that tree or not at all. In a batch the check sees the tree of the last merge; the merges before
 //! it in the batch are not checked one by one.
 
+mod check;
 mod conflict;
 mod error;
 #[cfg(feature = "git")]
 pub mod git;
+mod lane;
+mod limits;
 mod object;
 pub mod plan;
 #[cfg(feature = "git")]
 mod queue;
+mod status;
 
+pub use check::{Candidate, Check, Verdict};
 pub use conflict::{Conflict, ConflictKind};
 pub use error::{Error, Result};
+pub use lane::{Change, lanes};
+pub use limits::Limits;
 pub use object::{Entry, EntryKind, ObjectId, RepoPath, is_lfs_pointer};
-pub use plan::{Change, Limits, Rejection, Resolution, Settled, Snapshot, Status};
+pub use plan::Snapshot;
 #[cfg(feature = "git")]
 #[expect(clippy::module_name_repetitions, reason = "the field's name for it")]
 pub use queue::MergeQueue;
 #[cfg(feature = "git")]
-pub use queue::{Candidate, Check, Intake, Progress, QueueConfig, Submission, Verdict};
+pub use queue::{Intake, Progress, QueueConfig, Submission};
+pub use status::{Rejection, Resolution, Settled, Status};

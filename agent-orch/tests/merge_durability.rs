@@ -2,7 +2,7 @@
 //! is half there.
 
 #![cfg(all(feature = "git", unix))]
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
 mod merge_common;
 

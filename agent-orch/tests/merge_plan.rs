@@ -1,12 +1,17 @@
 //! The decision core against a simulated check: no repository, thousands of queues.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent_core::{AgentId, TaskId};
-use agent_orch::merge::plan::{Report, Round, lanes};
-use agent_orch::merge::{Change, Limits, ObjectId, RepoPath, Snapshot, Status};
+use agent_orch::merge::plan::{Report, Round};
+use agent_orch::merge::{Change, Limits, ObjectId, RepoPath, Snapshot, Status, lanes};
 use proptest::prelude::*;
 
 fn task(n: usize) -> TaskId {

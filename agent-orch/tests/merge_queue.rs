@@ -1,7 +1,12 @@
 //! The merge queue on real repositories.
 
 #![cfg(feature = "git")]
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 mod merge_common;
 
@@ -456,6 +461,10 @@ async fn a_kept_snapshot_remembers_who_is_suspect() {
     let n_before = check.n_checks();
     let text = serde_json::to_string(&first.intake().snapshot()).unwrap();
     drop(first);
+    let other = serde_json::from_str(&text.replace("\"version\":1", "\"version\":2")).unwrap();
+    let config = QueueConfig::new(fleet.base).with_snapshot(other);
+    let refused = MergeQueue::open(fleet.repo.clone(), config, check.clone()).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::Invalid);
     let snapshot = serde_json::from_str(&text).unwrap();
     let config = QueueConfig::new(fleet.base).with_snapshot(snapshot);
     let mut second = MergeQueue::open(fleet.repo.clone(), config, check.clone())

@@ -1,7 +1,12 @@
 //! Three-way merges of trees, with the `git` program as the oracle.
 
 #![cfg(feature = "git")]
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 
 mod merge_common;
 

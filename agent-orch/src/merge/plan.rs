@@ -8,215 +8,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use agent_core::{AgentId, TaskId};
+use agent_core::TaskId;
 use serde::{Deserialize, Serialize};
 
 use super::conflict::Conflict;
-use super::object::{ObjectId, RepoPath};
-
-/// A change that waits to land.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Change {
-    /// The task the change settles; it names the change.
-    pub task: TaskId,
-    /// The agent that made it.
-    pub agent: AgentId,
-    /// Its commit.
-    pub head: ObjectId,
-    /// The paths it touches.
-    pub paths: BTreeSet<RepoPath>,
-    /// 0 is the most urgent.
-    pub priority: u8,
-    /// The tasks whose changes must land first.
-    pub after: Vec<TaskId>,
-}
-
-impl Change {
-    /// The least urgent priority.
-    pub const PRIORITY_MAX: u8 = 4;
-
-    /// Describes a change: priority 2, after nothing.
-    #[must_use]
-    pub const fn new(
-        task: TaskId,
-        agent: AgentId,
-        head: ObjectId,
-        paths: BTreeSet<RepoPath>,
-    ) -> Self {
-        Self {
-            task,
-            agent,
-            head,
-            paths,
-            priority: 2,
-            after: Vec::new(),
-        }
-    }
-
-    /// Sets the priority, 0 to 4. Default: 2. A larger number counts as 4.
-    #[must_use]
-    pub fn with_priority(mut self, priority: u8) -> Self {
-        self.priority = priority.min(Self::PRIORITY_MAX);
-        self
-    }
-
-    /// Sets the tasks whose changes must land first. Default: none.
-    #[must_use]
-    pub fn with_after(mut self, after: Vec<TaskId>) -> Self {
-        self.after = after;
-        self
-    }
-}
-
-/// The numbers a plan goes by.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Limits {
-    pub(super) window_min: usize,
-    pub(super) window_max: usize,
-    pub(super) split_ways: usize,
-    pub(super) checks_max: usize,
-    pub(super) failures_max: u32,
-    pub(super) author_rounds_max: u32,
-    pub(super) resolver_rounds_max: u32,
-}
-
-impl Default for Limits {
-    /// Batches of 4 to 64 changes, split in 4, one check at a time, rejected at the second failure;
-    /// a conflict goes to the author twice, to the resolver once, then to a person.
-    fn default() -> Self {
-        Self {
-            window_min: 4,
-            window_max: 64,
-            split_ways: 4,
-            checks_max: 1,
-            failures_max: 2,
-            author_rounds_max: 2,
-            resolver_rounds_max: 1,
-        }
-    }
-}
-
-impl Limits {
-    /// Sets the smallest and largest batch, at least 1. Default: 4 and 64. The batch doubles when one
-    /// lands whole and halves when a change is rejected; flaky checks that pass alone leave it.
-    #[must_use]
-    pub fn with_window(mut self, min: usize, max: usize) -> Self {
-        self.window_min = min.max(1);
-        self.window_max = max.max(self.window_min);
-        self
-    }
-
-    /// Sets into how many parts a failed batch is split, at least 2. Default: 4.
-    #[must_use]
-    pub fn with_split_ways(mut self, ways: usize) -> Self {
-        self.split_ways = ways.max(2);
-        self
-    }
-
-    /// Sets how many checks may run at once, at least 1. Default: 1. With more, batches are tested
-    /// on top of batches that have not landed.
-    #[must_use]
-    pub fn with_checks_max(mut self, checks: usize) -> Self {
-        self.checks_max = checks.max(1);
-        self
-    }
-
-    /// Sets at which failed check a change is rejected, at least 1. Default: 2, so that a change is
-    /// never rejected by what another change in its batch did.
-    #[must_use]
-    pub fn with_failures_max(mut self, failures: u32) -> Self {
-        self.failures_max = failures.max(1);
-        self
-    }
-
-    /// Sets how often a conflict goes back to its author, and then to the resolver, before a person
-    /// is asked. Default: 2 and 1.
-    #[must_use]
-    pub fn with_resolution(mut self, author: u32, resolver: u32) -> Self {
-        self.author_rounds_max = author;
-        self.resolver_rounds_max = resolver;
-        self
-    }
-}
-
-/// Who resolves a conflict next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Resolution {
-    /// The author makes the change again on the commit named beside it.
-    Author,
-    /// A resolver agent, one at a time per lane.
-    Resolver,
-    /// A person.
-    Human,
-}
-
-/// Why a change will not land as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "reason", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Rejection {
-    /// It failed its check alone.
-    #[non_exhaustive]
-    CheckFailed {
-        /// What the check said.
-        summary: String,
-    },
-    /// It must land after a change that was rejected.
-    #[non_exhaustive]
-    DependencyRejected {
-        /// That change.
-        task: TaskId,
-    },
-    /// The queue was closed while it waited.
-    Closed,
-}
-
-/// Where a change stands. All but `Waiting` are final for its commit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "status", rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Status {
-    /// In the queue.
-    Waiting,
-    /// Landed.
-    #[non_exhaustive]
-    Landed {
-        /// The merge commit.
-        commit: ObjectId,
-    },
-    /// Will not land.
-    #[non_exhaustive]
-    Rejected {
-        /// Why.
-        rejection: Rejection,
-    },
-    /// Does not fit the target. The task may propose another commit.
-    #[non_exhaustive]
-    Conflicted {
-        /// Where; empty if it shares no history with the target.
-        conflicts: Vec<Conflict>,
-        /// The commit it was tried on, and should be made again on.
-        onto: ObjectId,
-        /// Who acts next.
-        resolution: Resolution,
-    },
-}
-
-/// A change that reached a final status.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Settled {
-    /// The task.
-    pub task: TaskId,
-    /// The change's commit.
-    pub head: ObjectId,
-    /// Where it stands.
-    pub status: Status,
-}
+use super::lane::{Change, lanes};
+use super::limits::Limits;
+use super::object::ObjectId;
+use super::status::{Rejection, Resolution, Settled, Status};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Item {
@@ -233,7 +32,7 @@ struct Item {
 #[non_exhaustive]
 pub struct Snapshot {
     version: u32,
-    window: usize,
+    window: u32,
     next_seq: u64,
     suspects_next: bool,
     items: BTreeMap<TaskId, Item>,
@@ -309,6 +108,12 @@ impl Snapshot {
 
     /// Later arrivals that raise a waiting change by one priority, so that none starves.
     const AGING: u64 = 256;
+
+    /// Tells whether this library wrote the stored form it was read from.
+    #[must_use]
+    pub const fn is_readable(&self) -> bool {
+        self.version == Self::VERSION
+    }
 
     /// Returns where a task's change stands.
     #[must_use]
@@ -451,7 +256,7 @@ impl Snapshot {
                     self.suspect(group);
                 }
             }
-            None if whole && !was_suspect => self.window = self.window(limits).saturating_mul(2),
+            None if whole && !was_suspect => self.resize(self.window(limits).saturating_mul(2)),
             // What was suspect stays so until it was tested.
             None if report.interrupted => suspects = tried,
             None => {}
@@ -464,7 +269,7 @@ impl Snapshot {
             .iter()
             .any(|s| matches!(s.status, Status::Rejected { .. }))
         {
-            self.window = self.window(limits) / 2;
+            self.resize(self.window(limits) / 2);
         }
         self.suspects_next = !was_suspect;
         settled
@@ -480,12 +285,15 @@ impl Snapshot {
     }
 
     fn window(&self, limits: &Limits) -> usize {
-        let window = if self.window == 0 {
-            limits.window_max / 2
-        } else {
-            self.window
+        let window = match usize::try_from(self.window) {
+            Ok(0) => limits.window_max / 2,
+            window => window.unwrap_or(usize::MAX),
         };
         window.clamp(limits.window_min, limits.window_max)
+    }
+
+    fn resize(&mut self, window: usize) {
+        self.window = u32::try_from(window).unwrap_or(u32::MAX);
     }
 
     fn urgency(&self, item: &Item) -> u64 {
@@ -588,62 +396,4 @@ fn split(group: &[TaskId], ways: usize) -> Round {
         last_is_known_to_fail: segments.len() > 1,
         segments,
     }
-}
-
-/// Groups changes into lanes: changes are in one lane if they touch a common path, or one waits for
-/// the other, or a chain of such changes joins them. Changes keep their order in a lane; lanes are
-/// in the order of their first changes.
-#[must_use]
-pub fn lanes(changes: &[&Change]) -> Vec<Vec<TaskId>> {
-    let mut parents: Vec<usize> = (0..changes.len()).collect();
-    let mut owners: BTreeMap<&RepoPath, usize> = BTreeMap::new();
-    let position: BTreeMap<TaskId, usize> = changes
-        .iter()
-        .enumerate()
-        .map(|(i, change)| (change.task, i))
-        .collect();
-    for (i, change) in changes.iter().enumerate() {
-        let by_path = change
-            .paths
-            .iter()
-            .map(|path| *owners.entry(path).or_insert(i));
-        let by_path: Vec<usize> = by_path.collect();
-        let by_task = change
-            .after
-            .iter()
-            .filter_map(|task| position.get(task).copied());
-        for other in by_path.into_iter().chain(by_task) {
-            join(&mut parents, i, other);
-        }
-    }
-    let mut lanes: BTreeMap<usize, Vec<TaskId>> = BTreeMap::new();
-    for (i, change) in changes.iter().enumerate() {
-        lanes
-            .entry(root(&mut parents, i))
-            .or_default()
-            .push(change.task);
-    }
-    lanes.into_values().collect()
-}
-
-/// Joins two sets under the smaller root, so that a lane is named by its first change.
-fn join(parents: &mut [usize], a: usize, b: usize) {
-    let (a, b) = (root(parents, a), root(parents, b));
-    if let Some(parent) = parents.get_mut(a.max(b)) {
-        *parent = a.min(b);
-    }
-}
-
-fn root(parents: &mut [usize], mut at: usize) -> usize {
-    while let Some(&parent) = parents.get(at) {
-        if parent == at {
-            break;
-        }
-        let grandparent = parents.get(parent).copied().unwrap_or(parent);
-        if let Some(slot) = parents.get_mut(at) {
-            *slot = grandparent;
-        }
-        at = parent;
-    }
-    at
 }

@@ -1,81 +1,22 @@
 //! The merge queue: carries out plans against a repository and a check.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
-use agent_core::{AgentId, BoxError, Failure, TaskId};
-use async_trait::async_trait;
+use agent_core::{AgentId, Failure, TaskId};
 use futures_util::StreamExt;
 use futures_util::stream;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::check::{Candidate, Check, Verdict};
 use super::error::{Error, Result};
 use super::git::{Built, BuiltStep, LandItem, Repository};
+use super::lane::Change;
+use super::limits::Limits;
 use super::object::ObjectId;
-use super::plan::{Change, Limits, Rejection, Report, Round, Settled, Snapshot, Status};
-
-/// A tree that would land.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Candidate {
-    /// The tree to judge: exactly this one lands.
-    pub tree: ObjectId,
-    /// The commit that has it.
-    pub commit: ObjectId,
-    /// The target's commit the changes were merged on.
-    pub onto: ObjectId,
-    /// The tasks whose changes it adds to the target.
-    pub tasks: Vec<TaskId>,
-}
-
-/// What a check found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Verdict {
-    /// The tree may land.
-    Passed,
-    /// It may not.
-    #[non_exhaustive]
-    Failed {
-        /// Why, for the author.
-        summary: String,
-    },
-}
-
-impl Verdict {
-    /// The longest summary that is kept, in bytes.
-    pub const SUMMARY_BYTES_MAX: usize = 4_096;
-
-    /// Says that a tree may not land. A summary past the limit is cut.
-    #[must_use]
-    pub fn failed(summary: impl Into<String>) -> Self {
-        let mut summary = summary.into();
-        let mut end = summary.len().min(Self::SUMMARY_BYTES_MAX);
-        while !summary.is_char_boundary(end) {
-            end = end.saturating_sub(1);
-        }
-        summary.truncate(end);
-        Self::Failed { summary }
-    }
-}
-
-/// Judges trees: builds them, runs their tests.
-///
-/// This is the contract for _implementors_. Read the tree through
-/// [`Repository::files`] and [`Repository::read_blob`].
-#[async_trait]
-pub trait Check: fmt::Debug + Send + Sync + 'static {
-    /// Judges the candidate's tree and nothing else.
-    ///
-    /// # Errors
-    /// Any error says that the check could not run. No change is blamed for it.
-    ///
-    /// # Cancel safety
-    /// Must be cancel safe: the future is dropped when an earlier candidate fails.
-    async fn check(&self, candidate: &Candidate) -> Result<Verdict, BoxError>;
-}
+use super::plan::{Report, Round, Snapshot};
+use super::status::{Rejection, Settled, Status};
 
 /// How a queue is opened.
 #[derive(Clone, Debug)]
@@ -221,7 +162,7 @@ impl MergeQueue {
     /// Opens a queue on a target, which is created if it is absent.
     ///
     /// # Errors
-    /// As [`Repository::open_target`].
+    /// As [`Repository::open_target`]; `Invalid` for a snapshot of another version.
     ///
     /// # Cancel safety
     /// Atomic and idempotent.
@@ -252,6 +193,9 @@ impl MergeQueue {
             settled: Vec::new(),
         };
         queue.look().await?;
+        if queue.shared.state.lock().waiting().next().is_some() {
+            queue.shared.arrived.notify_one();
+        }
         Ok(queue)
     }
 
@@ -263,8 +207,8 @@ impl MergeQueue {
         }
     }
 
-    /// Waits until a change is handed in. One that came before the call counts, so nothing is
-    /// missed between [`MergeQueue::drain`] and this.
+    /// Waits until a change is handed in. One that came before the call counts, as does one that
+    /// waits in the snapshot, so nothing is missed between [`MergeQueue::drain`] and this.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -466,9 +410,11 @@ impl MergeQueue {
 
     /// Tests candidates in order until one does not pass. Returns how many passed.
     async fn test(&self, candidates: &[Candidate]) -> (usize, Option<Trouble>) {
-        let checks = candidates
+        // Collected, since a closure held across the waits would tie the future to one lifetime.
+        let checks: Vec<_> = candidates
             .iter()
-            .map(|candidate| self.check.check(candidate));
+            .map(|candidate| self.check.check(candidate))
+            .collect();
         let mut verdicts = stream::iter(checks).buffered(self.limits.checks_max);
         let mut n_passed: usize = 0;
         while let Some(verdict) = verdicts.next().await {

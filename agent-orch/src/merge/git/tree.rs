@@ -194,8 +194,10 @@ fn merge_whole(
             [true, true, false] => ConflictKind::DeletedByThem,
             _ => ConflictKind::Structure,
         };
-        if let Some(entry) = sides.into_iter().flatten().next() {
-            conflicts.insert(RepoPath::new(entry.path.clone())?, kind);
+        // A path no checkout can hold has no name here; the merge is in conflict all the same.
+        let entry = sides.into_iter().flatten().next();
+        if let Some(Ok(path)) = entry.map(|entry| RepoPath::new(entry.path.clone())) {
+            conflicts.insert(path, kind);
         }
     }
     let conflicts = conflicts
