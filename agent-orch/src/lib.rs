@@ -1,3 +1,44 @@
 #![doc = include_str!("../README.md")]
 
+mod agent;
+mod audit;
+pub mod backend;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod decide;
+mod door;
+mod error;
+mod fleet;
+mod inbox;
+mod journal;
+#[cfg(feature = "git")]
+mod lander;
+#[cfg(feature = "git")]
 pub mod merge;
+mod recovery;
+pub mod report;
+mod restart;
+mod runner;
+mod stack;
+mod supervise;
+mod supervisor;
+mod task;
+
+pub use agent::{Acted, Agent, Ctx};
+pub use audit::{Audit, EventQuery, Record};
+pub use decide::{Ended, GIVE_UP, Next, Policy, TRY_AGAIN, decide};
+pub use door::Chaos;
+pub use error::{Error, Result};
+pub use fleet::{Escalation, Fleet, Lane, Pool, Supervision};
+pub use inbox::{Answer, NewRequest, Request, RequestId, Severity};
+pub use journal::{
+    ClaimRequest, Counts, Intended, Intent, Journal, NewRun, Outcome, Pass, Run, StepKey, Swept,
+};
+#[cfg(feature = "git")]
+pub use lander::Lander;
+pub use recovery::{Action, Backoff, Class, RecoveryTable, Rung};
+pub use restart::{Decision, Intensity, Restart, RestartState, Strategy};
+pub use runner::AgentFactory;
+pub use stack::{Layer, Layers, Stack, StackConfig, agent_id};
+pub use supervisor::{Progress, RunHandle, Supervisor};
+pub use task::{Claim, Lease, NewTask, Stage, Status, Task, Transition};

@@ -109,6 +109,12 @@ impl Error {
         Self::Closed
     }
 
+    /// Says that stored data is damaged, for layers that read what no longer parses.
+    #[must_use]
+    pub const fn corrupt(found: String) -> Self {
+        Self::damaged(found)
+    }
+
     pub(super) const fn damaged(found: String) -> Self {
         Self::Corrupt { found }
     }

@@ -1,0 +1,215 @@
+//! What a host writes: agents, and the context through which they cause effects.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use agent_core::{EffectClass, Effect, Scope, Unit, Usage};
+use agent_pay::BudgetPath;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::decide::Ended;
+use crate::door::Door;
+use crate::error::{Error, Result};
+use crate::inbox::NewRequest;
+use crate::journal::{Intent, StepKey};
+use crate::task::{Lease, Task};
+
+/// An agent: the host's own code for one kind of work.
+///
+/// A worker returns [`Ended::Done`], a verifier [`Ended::Accepted`] or [`Ended::Refused`], the
+/// agent of a merge lane [`Ended::Landed`]. An error goes to the recovery table.
+///
+/// The code is not replayed after a crash: it runs again from its start, and each step that was
+/// recorded returns what it returned before. Steps are recognized by name, order and effect.
+#[async_trait]
+pub trait Agent: fmt::Debug + Send + Sync + 'static {
+    /// Makes one attempt at a task.
+    ///
+    /// # Errors
+    /// Of any kind; the recovery table decides by its class.
+    ///
+    /// # Cancel safety
+    /// Dropped at any await when the lease is lost or the attempt is stopped; what steps recorded
+    /// stays recorded.
+    async fn run(&self, cx: &Ctx, task: &Task) -> Result<Ended>;
+}
+
+/// What an effect returned and consumed.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Acted<T> {
+    /// What it returned.
+    pub value: T,
+    /// What it consumed, by resource.
+    pub usage: Vec<(String, Usage)>,
+}
+
+impl<T> Acted<T> {
+    /// An effect that consumed nothing that is metered.
+    #[must_use]
+    pub const fn new(value: T) -> Self {
+        Self { value, usage: Vec::new() }
+    }
+
+    /// Adds what was consumed of a resource. Default: nothing.
+    #[must_use]
+    pub fn with_usage(mut self, resource: impl Into<String>, usage: Usage) -> Self {
+        self.usage.push((resource.into(), usage));
+        self
+    }
+
+    /// Adds one call of a resource.
+    #[must_use]
+    pub fn with_call(self, resource: impl Into<String>) -> Self {
+        self.with_usage(resource, Usage::new().with(Unit::Calls, 1))
+    }
+}
+
+/// One attempt at a task: who acts, and the one door its effects pass.
+#[derive(Debug)]
+pub struct Ctx {
+    pub(crate) scope: Scope,
+    pub(crate) lease: Lease,
+    pub(crate) budget: BudgetPath,
+    pub(crate) door: Arc<Door>,
+    pub(crate) steps_max: u32,
+    pub(crate) question_deadline: std::time::Duration,
+    pub(crate) question_route: String,
+    pub(crate) steps: Mutex<BTreeMap<String, u32>>,
+}
+
+impl Ctx {
+    /// Returns the scope to call layers with outside of an effect, for reading.
+    #[must_use]
+    pub const fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// Returns the lease of this attempt.
+    #[must_use]
+    pub const fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Causes one effect through the door: intent, gate, act, meter, outcome, event. A step that
+    /// was recorded returns its recorded value and does not act.
+    ///
+    /// `act` gets a scope that carries the step's idempotency key.
+    ///
+    /// # Errors
+    /// `Denied` if a gate refuses; `Exhausted` if the budget does; `Conflict` if the lease is over
+    /// or the step drifted; those of `act`. [`Error::Waiting`] if a person must approve first:
+    /// return it, the attempt continues when they have.
+    ///
+    /// # Cancel safety
+    /// If dropped while acting, the effect is in doubt and resolved by its class.
+    pub async fn effect<T, F, Fut>(&self, step: &str, effect: Effect, act: F) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync,
+        F: FnOnce(Scope) -> Fut + Send,
+        Fut: Future<Output = Result<Acted<T>>> + Send,
+    {
+        self.probed(step, effect, |_scope| std::future::ready(Ok(None)), act).await
+    }
+
+    /// As [`Ctx::effect`], for effects of class `Probeable`: when it is not known whether the
+    /// effect happened, `probe` asks the other side by the idempotency key of the scope and
+    /// returns what the effect returned, if it did.
+    ///
+    /// # Errors
+    /// As [`Ctx::effect`], and those of `probe`.
+    ///
+    /// # Cancel safety
+    /// As [`Ctx::effect`].
+    pub async fn probed<T, P, PFut, F, Fut>(
+        &self,
+        step: &str,
+        effect: Effect,
+        probe: P,
+        act: F,
+    ) -> Result<T>
+    where
+        T: Serialize + DeserializeOwned + Send + Sync,
+        P: FnOnce(Scope) -> PFut + Send,
+        PFut: Future<Output = Result<Option<T>>> + Send,
+        F: FnOnce(Scope) -> Fut + Send,
+        Fut: Future<Output = Result<Acted<T>>> + Send,
+    {
+        let class = effect.class;
+        let intent = Intent::new(self.next_step(step)?, effect).with_budget(self.budget.clone());
+        let probe = |scope| async {
+            match class {
+                EffectClass::Probeable => probe(scope).await?.map(|v| to_value(&v)).transpose(),
+                _ => Ok(None),
+            }
+        };
+        let act = |scope| async {
+            let acted = act(scope).await?;
+            Ok(Acted { value: to_value(&acted.value)?, usage: acted.usage })
+        };
+        let value = self.door.pass(self, intent, probe, act).await?;
+        serde_json::from_value(value).map_err(|e| {
+            Error::invalid(format!("recorded result of step {step}"), e.to_string())
+        })
+    }
+
+    /// Asks a person and returns the chosen option once there is one.
+    ///
+    /// # Errors
+    /// [`Error::Waiting`] while there is no answer: return it, the task waits without a lease.
+    ///
+    /// # Cancel safety
+    /// Atomic: the question is asked or not.
+    pub async fn ask(
+        &self,
+        name: &str,
+        question: &str,
+        options: &[&str],
+        details: Value,
+    ) -> Result<String> {
+        let mut request = self.question(name, question, options);
+        request.details = details;
+        self.put_question(request).await
+    }
+
+    pub(crate) fn question(&self, name: &str, question: &str, options: &[&str]) -> NewRequest {
+        let run = self.scope.run.unwrap_or_else(|| agent_core::RunId::from_bits(0));
+        let deadline = self.door.now().after(self.question_deadline);
+        let name = format!("{}/{}/{name}", self.lease.round, self.lease.stage);
+        let mut request =
+            NewRequest::new(run, self.lease.task, name, question, options, deadline);
+        request.route.clone_from(&self.question_route);
+        request
+    }
+
+    pub(crate) async fn put_question(&self, request: NewRequest) -> Result<String> {
+        let request = self.door.journal().ask(&self.scope, request).await?;
+        match request.answer {
+            Some(answer) => Ok(answer.choice),
+            None => Err(Error::Waiting { request: request.id }),
+        }
+    }
+
+    /// Names the next step and counts it against the pool's limit.
+    fn next_step(&self, name: &str) -> Result<StepKey> {
+        let mut steps = self.steps.lock();
+        let total: u32 = steps.values().sum();
+        if total >= self.steps_max {
+            let limit = u64::from(self.steps_max);
+            return Err(Error::LimitReached { what: "steps of one attempt", limit });
+        }
+        let next = steps.entry(name.to_owned()).or_default();
+        let ordinal = *next;
+        *next = next.saturating_add(1);
+        Ok(StepKey::new(name, ordinal))
+    }
+}
+
+fn to_value<T: Serialize>(value: &T) -> Result<Value> {
+    serde_json::to_value(value).map_err(|e| Error::invalid("result of an effect", e.to_string()))
+}

@@ -1,0 +1,3 @@
+//! Where the journal is kept.
+
+pub mod sqlite;

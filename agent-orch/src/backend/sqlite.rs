@@ -1,0 +1,174 @@
+//! The journal in the embedded store, next to the ledger it commits with.
+
+mod events;
+mod money;
+mod requests;
+mod rows;
+mod runs;
+mod schema;
+mod steps;
+mod tasks;
+
+use std::fmt;
+
+use agent_core::store::{Db, Durability, Tx};
+use agent_core::{Env, Event, RunId, Scope, TaskId, Timestamp};
+use async_trait::async_trait;
+
+use crate::audit::{Audit, EventQuery, Record};
+use crate::error::Result;
+use crate::inbox::{Answer, NewRequest, Request, RequestId};
+use crate::journal::{
+    ClaimRequest, Counts, Intended, Intent, Journal, NewRun, Outcome, Pass, Run, Swept,
+};
+use crate::task::{Claim, Lease, NewTask, Task, Transition};
+
+/// The journal on a [`Db`] that also holds the SQLite ledger's tables.
+#[derive(Clone)]
+pub struct Sqlite {
+    db: Db,
+    env: Env,
+}
+
+impl fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sqlite").field("db", &self.db).finish_non_exhaustive()
+    }
+}
+
+impl Sqlite {
+    /// Brings the tables of the journal and of the ledger up to date.
+    ///
+    /// # Errors
+    /// The store's: `Unsupported` for a file of a later version, `Corrupt` for a damaged one.
+    pub async fn open(db: Db, env: Env) -> Result<Self> {
+        agent_pay::backend::sqlite::migrate(&db).await?;
+        db.migrate("agent-orch", schema::STEPS).await?;
+        Ok(Self { db, env })
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.db.write(write).await
+    }
+
+    fn durability(&self) -> &'static str {
+        match self.db.durability() {
+            Durability::PowerLoss => "power_loss",
+            Durability::ProcessKill => "process_kill",
+            _ => "nothing",
+        }
+    }
+}
+
+#[async_trait]
+impl Journal for Sqlite {
+    async fn open_run(&self, scope: &Scope, run: NewRun) -> Result<Run> {
+        let (scope, env, durability) = (scope.clone(), self.env.clone(), self.durability());
+        self.write(move |tx| runs::open(tx, &env, &scope, &run, durability)).await
+    }
+
+    async fn end_run(&self, scope: &Scope, run: RunId) -> Result<()> {
+        let scope = scope.clone();
+        self.write(move |tx| runs::end(tx, &scope, run)).await
+    }
+
+    async fn submit(&self, scope: &Scope, run: RunId, tasks: Vec<NewTask>) -> Result<u64> {
+        let scope = scope.clone();
+        self.write(move |tx| tasks::submit(tx, &scope, run, &tasks)).await
+    }
+
+    async fn claim(&self, scope: &Scope, request: ClaimRequest) -> Result<Option<Claim>> {
+        let (scope, env) = (scope.clone(), self.env.clone());
+        self.write(move |tx| tasks::claim(tx, &env, &scope, &request)).await
+    }
+
+    async fn heartbeat(&self, lease: &Lease) -> Result<Timestamp> {
+        let lease = lease.clone();
+        self.write(move |tx| tasks::heartbeat(tx, &lease)).await
+    }
+
+    async fn intend(&self, scope: &Scope, lease: &Lease, intent: Intent) -> Result<Intended> {
+        let (scope, lease) = (scope.clone(), lease.clone());
+        self.write(move |tx| steps::intend(tx, &scope, &lease, &intent)).await
+    }
+
+    async fn settle(
+        &self,
+        scope: &Scope,
+        lease: &Lease,
+        pass: &Pass,
+        outcome: Outcome,
+    ) -> Result<()> {
+        let (scope, lease, pass) = (scope.clone(), lease.clone(), pass.clone());
+        self.write(move |tx| {
+            let action = steps::action_of(tx, pass.intent)?;
+            steps::settle(tx, &scope, &lease, &pass, &action, &outcome)
+        })
+        .await
+    }
+
+    async fn finish(&self, scope: &Scope, lease: &Lease, transition: Transition) -> Result<()> {
+        let (scope, lease) = (scope.clone(), lease.clone());
+        self.write(move |tx| tasks::finish(tx, &scope, &lease, transition)).await
+    }
+
+    async fn ask(&self, scope: &Scope, request: NewRequest) -> Result<Request> {
+        let scope = scope.clone();
+        self.write(move |tx| requests::ask(tx, &scope, &request)).await
+    }
+
+    async fn answer(&self, scope: &Scope, id: RequestId, answer: Answer) -> Result<Request> {
+        let scope = scope.clone();
+        self.write(move |tx| requests::answer(tx, &scope, id, &answer)).await
+    }
+
+    async fn sweep(&self, scope: &Scope) -> Result<Swept> {
+        let scope = scope.clone();
+        self.write(move |tx| {
+            let leases = tasks::take_back(tx, &scope, None)?;
+            Ok(Swept { leases, requests: requests::time_out(tx, &scope)? })
+        })
+        .await
+    }
+
+    async fn task(&self, id: TaskId) -> Result<Task> {
+        self.db.read(move |tx| tasks::load(tx, id)).await
+    }
+
+    async fn counts(&self, run: RunId) -> Result<Counts> {
+        self.db.read(move |tx| tasks::counts(tx, run)).await
+    }
+
+    async fn open_requests(&self, run: RunId) -> Result<Vec<Request>> {
+        self.db.read(move |tx| requests::open(tx, run)).await
+    }
+
+    async fn events(&self, query: EventQuery) -> Result<Vec<Record>> {
+        self.db.read(move |tx| events::page(tx, &query)).await
+    }
+
+    async fn verify(&self) -> Result<Audit> {
+        self.db.read(events::verify).await
+    }
+
+    async fn note(&self, event: Event) -> Result<u64> {
+        self.write(move |tx| {
+            let entry = events::Entry {
+                kind: &event.kind,
+                subject: "",
+                code: "",
+                actor: &event.actor,
+                run: event.run,
+                task: event.task,
+                fence: event.fence,
+                cause: None,
+                payload: event.payload,
+            };
+            events::append(tx, entry)
+        })
+        .await
+    }
+}

@@ -1,0 +1,104 @@
+//! Runs: opening, resuming, ending.
+
+use agent_core::store::{Tx, sql};
+use agent_core::{Digest, Env, RunId, Scope, Timestamp};
+use rusqlite::{OptionalExtension, params};
+use serde_json::json;
+
+use super::events::{self, Entry};
+use super::rows::{Bits, column, from_json, run_bits};
+use super::tasks;
+use crate::error::{Error, Result};
+use crate::journal::{NewRun, Run};
+
+/// The longest subject in bytes: a path fits.
+const SUBJECT_BYTES_MAX: usize = 8_192;
+
+/// Opens a run, or the unfinished one of the same subject.
+pub(super) fn open(
+    tx: &Tx<'_>,
+    env: &Env,
+    scope: &Scope,
+    new: &NewRun,
+    durability: &str,
+) -> Result<Run> {
+    if new.subject.is_empty() || new.subject.len() > SUBJECT_BYTES_MAX {
+        return Err(Error::invalid("run.subject", "a subject has 1 to 8192 bytes"));
+    }
+    let found = find(tx, &new.subject)?;
+    let (run, kind) = match found {
+        Some(run) => (run, "run.resumed"),
+        None => (insert(tx, env, new, durability)?, "run.started"),
+    };
+    let payload = json!({ "subject": run.subject, "spec": new.spec, "durability": durability });
+    let entry = Entry::of(scope, kind, "", payload);
+    events::append(tx, Entry { run: Some(run.id), ..entry })?;
+    tasks::take_back(tx, scope, Some(run.id))?;
+    Ok(run)
+}
+
+fn find(tx: &Tx<'_>, subject: &str) -> Result<Option<Run>> {
+    let mut statement = tx
+        .sql()
+        .prepare_cached("SELECT * FROM orch_run WHERE subject = ?1 AND ended_ms IS NULL")
+        .map_err(sql("find a run"))?;
+    let mut rows = statement.query([subject]).map_err(sql("find a run"))?;
+    let Some(row) = rows.next().map_err(sql("find a run"))? else { return Ok(None) };
+    let spec: Digest = column::<String>(row, "spec")?.parse()?;
+    Ok(Some(Run {
+        id: RunId::from_bits(column::<Bits>(row, "id")?.0),
+        subject: column(row, "subject")?,
+        spec,
+        meta: from_json(&column::<String>(row, "meta")?)?,
+        started: Timestamp::from_unix_ms(column(row, "started_ms")?),
+        ended: None,
+        is_resumed: true,
+        durability: column(row, "durability")?,
+    }))
+}
+
+fn insert(tx: &Tx<'_>, env: &Env, new: &NewRun, durability: &str) -> Result<Run> {
+    let run = Run {
+        id: RunId::generate(env),
+        subject: new.subject.clone(),
+        spec: new.spec,
+        meta: new.meta.clone(),
+        started: tx.now(),
+        ended: None,
+        is_resumed: false,
+        durability: durability.to_owned(),
+    };
+    tx.sql()
+        .execute(
+            "INSERT INTO orch_run VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL)",
+            params![
+                run_bits(run.id),
+                run.subject,
+                run.spec.to_string(),
+                run.meta.to_string(),
+                run.durability,
+                run.started.as_unix_ms(),
+            ],
+        )
+        .map_err(sql("start a run"))?;
+    Ok(run)
+}
+
+/// Ends a run.
+pub(super) fn end(tx: &Tx<'_>, scope: &Scope, id: RunId) -> Result<()> {
+    let ended = tx
+        .sql()
+        .query_row(
+            "UPDATE orch_run SET ended_ms = ?2 WHERE id = ?1 RETURNING 1",
+            params![run_bits(id), tx.now().as_unix_ms()],
+            |_row| Ok(()),
+        )
+        .optional()
+        .map_err(sql("end a run"))?;
+    if ended.is_none() {
+        return Err(Error::not_found("run", id));
+    }
+    let entry = Entry::of(scope, "run.ended", "", serde_json::Value::Null);
+    events::append(tx, Entry { run: Some(id), ..entry })?;
+    Ok(())
+}

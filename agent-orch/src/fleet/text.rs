@@ -1,0 +1,178 @@
+//! The manifest's text form.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use agent_core::Amount;
+use serde::{Deserialize, Deserializer};
+
+use super::{Escalation, Fleet, Lane, Pool, Supervision};
+use crate::error::{Error, Result};
+use crate::recovery::{Backoff, Class, RecoveryTable, Rung};
+use crate::restart::{Intensity, Restart, Strategy};
+
+/// The largest manifest in bytes: a thousand pools fit.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    fleet: Head,
+    #[serde(default)]
+    supervisor: Supervisor,
+    pool: BTreeMap<String, PoolText>,
+    #[serde(default)]
+    lane: BTreeMap<String, LaneText>,
+    #[serde(default)]
+    recovery: BTreeMap<Class, Vec<Rung>>,
+    #[serde(default)]
+    backoff: BackoffText,
+    #[serde(default)]
+    escalation: EscalationText,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Head {
+    name: String,
+    budget: Amount,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Supervisor {
+    #[serde(default)]
+    strategy: Strategy,
+    #[serde(default)]
+    restart: Restart,
+    intensity: Option<u32>,
+    #[serde(default, deserialize_with = "maybe_duration")]
+    period: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PoolText {
+    agent: String,
+    size: u32,
+    budget: Amount,
+    verifier: Option<String>,
+    lane: Option<String>,
+    #[serde(default)]
+    grants: Vec<String>,
+    #[serde(default, deserialize_with = "maybe_duration")]
+    attempt_max: Option<Duration>,
+    steps_max: Option<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LaneText {
+    agent: String,
+    size: Option<u32>,
+    target: String,
+    #[serde(default)]
+    grants: Vec<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BackoffText {
+    #[serde(default, deserialize_with = "maybe_duration")]
+    first: Option<Duration>,
+    #[serde(default, deserialize_with = "maybe_duration")]
+    cap: Option<Duration>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EscalationText {
+    route: Option<String>,
+    #[serde(default, deserialize_with = "maybe_duration")]
+    deadline: Option<Duration>,
+}
+
+/// Reads `500ms`, `30s`, `5m`, `2h` or `1d`.
+fn duration(text: &str) -> Option<Duration> {
+    let split = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(split)?;
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => Some(Duration::from_secs(number)),
+        "m" => number.checked_mul(60).map(Duration::from_secs),
+        "h" => number.checked_mul(3_600).map(Duration::from_secs),
+        "d" => number.checked_mul(86_400).map(Duration::from_secs),
+        _ => None,
+    }
+}
+
+fn maybe_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(from)? else { return Ok(None) };
+    duration(&text).map(Some).ok_or_else(|| {
+        serde::de::Error::custom(format!("`{text}` is not a time such as `500ms`, `30s`, `5m`, `2h`"))
+    })
+}
+
+/// Reads a manifest; the parser's message names line, column and key.
+pub(super) fn parse(text: &str) -> Result<Fleet> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(Error::invalid("fleet.toml", "the manifest is over 1 MiB"));
+    }
+    let manifest: Manifest = toml::from_str(text)
+        .map_err(|e| Error::invalid("fleet.toml", e.to_string().trim_end().to_owned()))?;
+    let mut recovery = RecoveryTable::default();
+    for (class, ladder) in manifest.recovery {
+        recovery = recovery.with(class, ladder)?;
+    }
+    let (intensity, backoff, escalation) =
+        (Intensity::default(), Backoff::default(), Escalation::default());
+    Ok(Fleet {
+        name: manifest.fleet.name,
+        budget: manifest.fleet.budget,
+        supervisor: Supervision {
+            strategy: manifest.supervisor.strategy,
+            restart: manifest.supervisor.restart,
+            intensity: Intensity::new(
+                manifest.supervisor.intensity.unwrap_or(intensity.restarts),
+                manifest.supervisor.period.unwrap_or(intensity.period),
+            ),
+        },
+        pools: manifest.pool.into_iter().map(|(name, pool)| (name, pool.into())).collect(),
+        lanes: manifest
+            .lane
+            .into_iter()
+            .map(|(name, lane)| (name, lane.into()))
+            .collect(),
+        recovery,
+        backoff: Backoff::new(
+            manifest.backoff.first.unwrap_or(backoff.first),
+            manifest.backoff.cap.unwrap_or(backoff.cap),
+        ),
+        escalation: Escalation {
+            route: manifest.escalation.route.unwrap_or(escalation.route),
+            deadline: manifest.escalation.deadline.unwrap_or(escalation.deadline),
+        },
+    })
+}
+
+impl From<PoolText> for Pool {
+    fn from(text: PoolText) -> Self {
+        let defaults = Self::new(text.agent, text.size, text.budget);
+        Self {
+            verifier: text.verifier,
+            lane: text.lane,
+            grants: text.grants,
+            attempt_max: text.attempt_max.unwrap_or(defaults.attempt_max),
+            steps_max: text.steps_max.unwrap_or(defaults.steps_max),
+            ..defaults
+        }
+    }
+}
+
+impl From<LaneText> for Lane {
+    fn from(text: LaneText) -> Self {
+        let size = text.size.unwrap_or(Self::SIZE_DEFAULT);
+        Self { agent: text.agent, size, target: text.target, grants: text.grants }
+    }
+}

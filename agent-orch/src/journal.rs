@@ -1,0 +1,388 @@
+//! The journal: runs, tasks, steps, requests and the audit chain behind one transaction boundary.
+//!
+//! It is one contract because its promises are joint ones: a lease, the step it allows, the money
+//! it holds and the audit record of it are written together or not at all.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use agent_core::{
+    AgentId, Amount, Digest, Effect, EffectClass, Failure, IdempotencyKey, RunId, Scope, TaskId,
+    Timestamp, UsageRecord,
+};
+use agent_pay::BudgetPath;
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::audit::{Audit, EventQuery, Record};
+use crate::error::Result;
+use crate::inbox::{Answer, NewRequest, Request, RequestId};
+use crate::task::{Claim, Lease, NewTask, Stage, Status, Task, Transition};
+
+/// A run to open: the same subject resumes its unfinished run.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct NewRun {
+    /// What the run works on; at most one unfinished run has it.
+    pub subject: String,
+    /// The hash of the fleet's configuration.
+    pub spec: Digest,
+    /// What a resumed run needs to know again, for example the commit it started from.
+    pub meta: Value,
+}
+
+impl NewRun {
+    /// Describes a run.
+    #[must_use]
+    pub fn new(subject: impl Into<String>, spec: Digest, meta: Value) -> Self {
+        Self { subject: subject.into(), spec, meta }
+    }
+}
+
+/// A run as it stands.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Run {
+    /// The run.
+    pub id: RunId,
+    /// What it works on.
+    pub subject: String,
+    /// The hash of the configuration it started with.
+    pub spec: Digest,
+    /// What it was opened with.
+    pub meta: Value,
+    /// When it started.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// Whether opening it found it unfinished.
+    pub is_resumed: bool,
+    /// What acknowledged writes of this run survive.
+    pub durability: String,
+}
+
+/// Which step of an attempt: its name and which of that name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct StepKey {
+    /// The name the agent's code gives the step.
+    pub name: String,
+    /// Counted from zero per name and round.
+    pub ordinal: u32,
+}
+
+impl StepKey {
+    /// Names a step.
+    #[must_use]
+    pub fn new(name: impl Into<String>, ordinal: u32) -> Self {
+        Self { name: name.into(), ordinal }
+    }
+}
+
+/// An effect about to happen.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Intent {
+    /// Which step causes it.
+    pub step: StepKey,
+    /// What is about to happen.
+    pub effect: Effect,
+    /// The budget its `cost_max` is held on.
+    pub budget: Option<BudgetPath>,
+}
+
+impl Intent {
+    /// Describes an intent that holds no money.
+    #[must_use]
+    pub const fn new(step: StepKey, effect: Effect) -> Self {
+        Self { step, effect, budget: None }
+    }
+
+    /// Sets the budget. Default: none, then nothing is held.
+    #[must_use]
+    pub fn with_budget(mut self, budget: BudgetPath) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+}
+
+/// What the journal says to an intent.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Intended {
+    /// Go ahead, with this key.
+    Go(Pass),
+    /// The step is done: this is what it returned.
+    Recorded(Value),
+    /// An earlier holder of the task may have caused it; find out by this key before going on.
+    InDoubt(Pass),
+}
+
+/// The permission to cause one effect.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Pass {
+    /// Which step.
+    pub step: StepKey,
+    /// The same for every try of the step.
+    pub key: IdempotencyKey,
+    /// What recovery may do with it.
+    pub class: EffectClass,
+    /// Which try this is, counted from one.
+    pub n_try: u32,
+    /// The audit record of the intent.
+    pub intent: u64,
+}
+
+/// How an effect ended.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// What it returned, or how it failed.
+    pub result: Result<Value, Failure>,
+    /// What it consumed.
+    pub usage: Vec<UsageRecord>,
+    /// What that costs; at most what was held.
+    pub cost: Option<Amount>,
+}
+
+impl Outcome {
+    /// The largest recorded result in bytes: bulk data belongs in files or blobs.
+    pub const RESULT_BYTES_MAX: usize = 4 << 20;
+
+    /// Describes an effect that ended and cost nothing.
+    #[must_use]
+    pub const fn new(result: Result<Value, Failure>) -> Self {
+        Self { result, usage: Vec::new(), cost: None }
+    }
+}
+
+/// Who asks for work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClaimRequest {
+    /// The run to work on.
+    pub run: RunId,
+    /// The pool whose tasks are wanted.
+    pub pool: String,
+    /// Who will hold the lease.
+    pub owner: AgentId,
+    /// How long the lease lasts unless it is renewed.
+    pub lease: std::time::Duration,
+}
+
+impl ClaimRequest {
+    /// The lease a worker gets by default; heartbeats come three times as often.
+    pub const LEASE_DEFAULT: std::time::Duration = std::time::Duration::from_secs(30);
+
+    /// Asks for a task of a pool with a lease of 30 s.
+    #[must_use]
+    pub fn new(run: RunId, pool: impl Into<String>, owner: AgentId) -> Self {
+        Self { run, pool: pool.into(), owner, lease: Self::LEASE_DEFAULT }
+    }
+}
+
+/// What a sweep changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Swept {
+    /// Leases that had ended and were taken back.
+    pub leases: u64,
+    /// Requests whose deadline passed.
+    pub requests: u64,
+}
+
+/// Tasks of a run by stage and status.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts(pub BTreeMap<(Stage, Status), u64>);
+
+impl Counts {
+    /// Returns how many tasks have the status, over all stages.
+    #[must_use]
+    pub fn of(&self, status: Status) -> u64 {
+        self.0.iter().filter(|((_, s), _)| *s == status).map(|(_, n)| n).sum()
+    }
+
+    /// Returns how many tasks there are.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+
+    /// Returns how many tasks have neither ended nor wait for a person.
+    #[must_use]
+    pub fn moving(&self) -> u64 {
+        let still = |s: &Status| s.is_terminal() || *s == Status::Parked;
+        self.0.iter().filter(|((_, s), _)| !still(s)).map(|(_, n)| n).sum()
+    }
+}
+
+/// Keeps what happened and decides who may go on.
+///
+/// This is the contract for _implementors_. Each method is one transaction at the durability the
+/// journal was opened with. An implementation must pass [`crate::conformance`].
+#[async_trait]
+pub trait Journal: fmt::Debug + Send + Sync + 'static {
+    /// Opens a run, or the unfinished one of the same subject. All leases of the run are taken
+    /// back, since whoever held them belonged to an earlier process.
+    ///
+    /// # Errors
+    /// `Invalid` for an oversized subject; the store's.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn open_run(&self, scope: &Scope, run: NewRun) -> Result<Run>;
+
+    /// Ends a run; the next one of its subject starts afresh.
+    ///
+    /// # Errors
+    /// `NotFound`; the store's.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn end_run(&self, scope: &Scope, run: RunId) -> Result<()>;
+
+    /// Adds tasks and returns how many were not there yet.
+    ///
+    /// # Errors
+    /// `Invalid` for oversized keys and inputs; the store's. Nothing is added then.
+    ///
+    /// # Cancel safety
+    /// Atomic: all or none.
+    async fn submit(&self, scope: &Scope, run: RunId, tasks: Vec<NewTask>) -> Result<u64>;
+
+    /// Gives the most urgent ready task of a pool to an agent. A task is never given to its own
+    /// author for verification.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Atomic; a lease whose answer is lost ends by itself.
+    async fn claim(&self, scope: &Scope, request: ClaimRequest) -> Result<Option<Claim>>;
+
+    /// Extends a lease and returns its new end.
+    ///
+    /// # Errors
+    /// `Conflict` if the lease is over; the holder must stop.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn heartbeat(&self, lease: &Lease) -> Result<Timestamp>;
+
+    /// Records an intent and holds its money, or answers with what is known of the step.
+    ///
+    /// # Errors
+    /// `Conflict` if the lease is over or the step drifted; `Exhausted` if the budget refuses.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn intend(&self, scope: &Scope, lease: &Lease, intent: Intent) -> Result<Intended>;
+
+    /// Records how an effect ended and settles its money.
+    ///
+    /// # Errors
+    /// `Conflict` if the lease is over: then the effect stays in doubt for the next holder.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn settle(
+        &self,
+        scope: &Scope,
+        lease: &Lease,
+        pass: &Pass,
+        outcome: Outcome,
+    ) -> Result<()>;
+
+    /// Ends a lease and moves the task on.
+    ///
+    /// # Errors
+    /// `Conflict` if the lease is over or the task is not in a state that allows the transition;
+    /// `Denied` if an author would accept its own work.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn finish(&self, scope: &Scope, lease: &Lease, transition: Transition) -> Result<()>;
+
+    /// Asks a person; asking the same again returns the request as it stands.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn ask(&self, scope: &Scope, request: NewRequest) -> Result<Request>;
+
+    /// Answers a request once and makes its task ready again.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` if the choice is not offered; `Conflict` if it has another answer.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn answer(&self, scope: &Scope, id: RequestId, answer: Answer) -> Result<Request>;
+
+    /// Takes back leases that have ended and applies the default of overdue requests.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn sweep(&self, scope: &Scope) -> Result<Swept>;
+
+    /// Returns a task.
+    ///
+    /// # Errors
+    /// `NotFound`; the store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn task(&self, id: TaskId) -> Result<Task>;
+
+    /// Counts the tasks of a run.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn counts(&self, run: RunId) -> Result<Counts>;
+
+    /// Returns the open requests of a run, oldest first, at most [`Request::PAGE_MAX`].
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn open_requests(&self, run: RunId) -> Result<Vec<Request>>;
+
+    /// Returns audit records in order, at most [`EventQuery::PAGE_MAX`].
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn events(&self, query: EventQuery) -> Result<Vec<Record>>;
+
+    /// Recomputes the whole audit chain and returns its head.
+    ///
+    /// # Errors
+    /// `Corrupt` naming the first record that was altered, removed, reordered or cut off.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn verify(&self) -> Result<Audit>;
+
+    /// Appends an audit record of the host's own.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn note(&self, event: agent_core::Event) -> Result<u64>;
+}

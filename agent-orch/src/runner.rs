@@ -1,0 +1,237 @@
+//! One agent at work: claim, attempt, decide, finish, again.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_core::{
+    AgentId, CancellationToken, ClockExt, EntropyExt, Env, ErrorKind, Failure, Retry, RunId, Scope,
+};
+use agent_pay::BudgetPath;
+use futures_util::FutureExt;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::agent::{Agent, Ctx};
+use crate::decide::{Ended, Policy, decide};
+use crate::door::{Door, InjectedCrash};
+use crate::error::{Error, Result, failure_of};
+use crate::fleet::Fleet;
+use crate::journal::{ClaimRequest, Journal};
+use crate::task::{Claim, Lease, Stage, Transition};
+
+/// How long an idle agent waits before it looks for work that nobody announced: delayed tasks.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Makes an agent's code anew for each start, so that a restart begins with clean state.
+pub type AgentFactory = Arc<dyn Fn() -> Arc<dyn Agent> + Send + Sync>;
+
+/// What all agents of a run share.
+pub(crate) struct Shared {
+    pub(crate) fleet: Fleet,
+    pub(crate) run: RunId,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) door: Arc<Door>,
+    pub(crate) env: Env,
+    /// Announces work, by pool or lane.
+    pub(crate) bells: BTreeMap<String, Notify>,
+    /// Announces that a task moved, to whoever waits for the run.
+    pub(crate) moved: Notify,
+}
+
+impl Shared {
+    pub(crate) fn ring(&self, pool: &str) {
+        if let Some(bell) = self.bells.get(pool) {
+            bell.notify_one();
+        }
+        self.moved.notify_waiters();
+    }
+
+    pub(crate) fn ring_all(&self) {
+        for bell in self.bells.values() {
+            bell.notify_waiters();
+        }
+        self.moved.notify_waiters();
+    }
+}
+
+/// One agent of a pool or lane: its identity, wallet and place.
+#[derive(Clone)]
+pub(crate) struct Member {
+    /// The pool or lane it claims from.
+    pub(crate) pool: String,
+    pub(crate) id: AgentId,
+    /// Who acts: the agent's name under which it signs and is audited.
+    pub(crate) scope: Scope,
+    pub(crate) budget: BudgetPath,
+    pub(crate) attempt_max: Duration,
+    pub(crate) steps_max: u32,
+    pub(crate) has_others: bool,
+}
+
+/// Works until the token is canceled. Ends with a failure when the agent's code crashed or the
+/// journal cannot be reached, which the supervisor handles.
+pub(crate) async fn work(
+    shared: Arc<Shared>,
+    member: Member,
+    factory: AgentFactory,
+    cancel: CancellationToken,
+) -> Result<(), Failure> {
+    let agent = factory();
+    let request = ClaimRequest::new(shared.run, member.pool.clone(), member.id);
+    while !cancel.is_cancelled() {
+        let claim = shared.journal.claim(&member.scope, request.clone()).await;
+        match claim.map_err(|e| failure_of(&e))? {
+            Some(claim) => attempt(&shared, &member, agent.as_ref(), claim, &cancel).await?,
+            None => idle(&shared, &member, &cancel).await,
+        }
+    }
+    Ok(())
+}
+
+async fn idle(shared: &Shared, member: &Member, cancel: &CancellationToken) {
+    let Some(bell) = shared.bells.get(&member.pool) else { return };
+    tokio::select! {
+        () = bell.notified() => {}
+        () = shared.env.clock.sleep(POLL) => {}
+        () = cancel.cancelled() => {}
+    }
+}
+
+/// How an attempt came to an end.
+enum End {
+    /// The agent returned.
+    Returned(Result<Ended>),
+    /// The agent's code panicked.
+    Crashed(Failure),
+    /// The lease was lost: somebody else has the task.
+    Lost,
+    /// The agent is being stopped.
+    Stopped,
+}
+
+/// Makes one attempt and moves the task on. An error means that the agent crashed.
+async fn attempt(
+    shared: &Shared,
+    member: &Member,
+    agent: &dyn Agent,
+    claim: Claim,
+    cancel: &CancellationToken,
+) -> Result<(), Failure> {
+    let Claim { task, lease } = claim;
+    let cx = context(shared, member, &lease, cancel);
+    let running = AssertUnwindSafe(agent.run(&cx, &task)).catch_unwind();
+    let guarded = cx.scope.guard(shared.env.clock.as_ref(), running);
+    let end = tokio::select! {
+        biased;
+        end = guarded => match end {
+            Ok(Ok(result)) => End::Returned(result),
+            Ok(Err(panic)) => End::Crashed(crash(panic.as_ref())),
+            Err(agent_core::Error::Canceled) => End::Stopped,
+            Err(error) => End::Returned(Err(error.into())),
+        },
+        () = keep_alive(shared, &lease) => End::Lost,
+    };
+    let (ended, crashed) = match end {
+        End::Lost => return Ok(()),
+        End::Stopped => {
+            // If this fails too, the lease ends by itself.
+            let _released =
+                shared.journal.finish(&cx.scope, &lease, Transition::Release).await;
+            return Ok(());
+        }
+        End::Crashed(failure) => (Ended::Failed { failure: failure.clone() }, Some(failure)),
+        End::Returned(Ok(ended)) => (ended, None),
+        End::Returned(Err(Error::LeaseLost { .. })) => return Ok(()),
+        End::Returned(Err(Error::Waiting { .. })) => (Ended::Waiting, None),
+        End::Returned(Err(error)) => (Ended::Failed { failure: failure_of(&error) }, None),
+    };
+    match move_on(shared, member, &cx, &task, ended).await {
+        Ok(()) | Err(Error::LeaseLost { .. }) => {}
+        Err(error) => return Err(failure_of(&error)),
+    }
+    crashed.map_or(Ok(()), Err)
+}
+
+fn context(shared: &Shared, member: &Member, lease: &Lease, cancel: &CancellationToken) -> Ctx {
+    let mut scope = member
+        .scope
+        .clone()
+        .with_run(shared.run)
+        .with_task(lease.task)
+        .with_attempt(lease.attempt, lease.fence)
+        .with_deadline(shared.env.clock.now().after(member.attempt_max));
+    scope.cancellation = cancel.child_token();
+    Ctx {
+        scope,
+        lease: lease.clone(),
+        budget: member.budget.clone(),
+        door: Arc::clone(&shared.door),
+        steps_max: member.steps_max,
+        question_deadline: shared.fleet.escalation.deadline,
+        question_route: shared.fleet.escalation.route.clone(),
+        steps: Mutex::new(BTreeMap::new()),
+    }
+}
+
+/// Renews the lease until that fails.
+async fn keep_alive(shared: &Shared, lease: &Lease) {
+    let every = ClaimRequest::LEASE_DEFAULT / 3;
+    loop {
+        shared.env.clock.sleep(every).await;
+        if shared.journal.heartbeat(lease).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn crash(panic: &(dyn std::any::Any + Send)) -> Failure {
+    let injected = panic.is::<InjectedCrash>();
+    let said = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    let (kind, code) = if injected {
+        (ErrorKind::Unavailable, "chaos.crash")
+    } else {
+        (ErrorKind::Internal, "orch.panicked")
+    };
+    let message = format!("the agent crashed: {said}");
+    Failure::new(kind, Retry::Unknown, code, &message, "look at the agent's code")
+}
+
+/// Decides what becomes of the task and writes it down.
+async fn move_on(
+    shared: &Shared,
+    member: &Member,
+    cx: &Ctx,
+    task: &crate::task::Task,
+    ended: Ended,
+) -> Result<()> {
+    let home = shared.fleet.pools.get(&task.home);
+    let verifier = home.and_then(|pool| pool.verifier.as_deref()).unwrap_or_default();
+    if verifier.is_empty() && task.stage == Stage::Work {
+        let key = format!("pool.{}.verifier", task.home);
+        return Err(Error::invalid(key, "tasks need a pool that verifies them"));
+    }
+    let mut policy = Policy::new(&shared.fleet.recovery, verifier, &shared.fleet.escalation);
+    policy.backoff = shared.fleet.backoff;
+    policy.lane = home.and_then(|pool| pool.lane.as_deref());
+    policy.has_others = member.has_others;
+    policy.now = shared.env.clock.now();
+    policy.seed = shared.env.entropy.next_u64();
+    let next = decide(task, ended, &policy);
+    if let Some(request) = next.request {
+        shared.journal.ask(&cx.scope, request).await?;
+    }
+    shared.journal.finish(&cx.scope, &cx.lease, next.transition.clone()).await?;
+    match &next.transition {
+        Transition::Verify { pool, .. } => shared.ring(pool),
+        Transition::Accept { lane: Some(lane), .. } => shared.ring(lane),
+        Transition::Correct { .. } => shared.ring(&task.home),
+        _ => shared.moved.notify_waiters(),
+    }
+    Ok(())
+}

@@ -1,0 +1,404 @@
+//! The layers of one host process, composed on one data directory.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_core::store::{self, Db, Durability};
+use agent_core::{AgentId, Amount, Digest, Env, Gate, Principal, Scope};
+use agent_identity::backend::{SqliteGrantStore, SqliteKeyStore};
+use agent_identity::vault::Unlock;
+use agent_identity::{
+    Capability, CapabilityGate, DidKey, GrantChain, GrantStore, Key, KeyName, KeyStore, Terms,
+};
+use agent_memory::MemoryStore;
+use agent_pay::backend::sqlite as ledger;
+use agent_pay::{BudgetPath, OpenBudget, RateCard};
+use agent_sandbox::Runtime;
+use agent_tools::Toolset;
+
+use crate::backend::sqlite::Sqlite;
+use crate::error::{Error, Result};
+use crate::fleet::{Fleet, Pool};
+use crate::journal::Journal;
+use crate::runner::Member;
+
+/// How a stack is opened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct StackConfig {
+    data: PathBuf,
+    unlock: Unlock,
+    durability: Durability,
+    rates: RateCard,
+}
+
+impl StackConfig {
+    /// Describes a stack on a data directory, whose key vault `unlock` opens: durability
+    /// `PowerLoss`. What agents consume is priced by `rates`.
+    #[must_use]
+    pub fn new(data: impl Into<PathBuf>, unlock: Unlock, rates: RateCard) -> Self {
+        Self { data: data.into(), unlock, durability: Durability::default(), rates }
+    }
+
+    /// Sets what acknowledged writes survive. Default: `PowerLoss`.
+    #[must_use]
+    pub const fn with_durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+}
+
+/// The composed layers. Cheap to clone.
+#[derive(Clone)]
+pub struct Stack {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    data: PathBuf,
+    env: Env,
+    db: Db,
+    journal: Arc<dyn Journal>,
+    keys: Arc<dyn KeyStore>,
+    grants: Arc<dyn GrantStore>,
+    memory: Arc<dyn MemoryStore>,
+    sandbox: Arc<dyn Runtime>,
+    tools: Arc<dyn Toolset>,
+    rates: Arc<RateCard>,
+    host: Key,
+    host_name: Principal,
+}
+
+impl fmt::Debug for Stack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack").field("data", &self.inner.data).finish_non_exhaustive()
+    }
+}
+
+/// One layer of a stack.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Layer {
+    /// The layer.
+    pub layer: &'static str,
+    /// Its backend.
+    pub backend: &'static str,
+    /// The version of the crate.
+    pub version: &'static str,
+    /// Whether the backend stands in for a service that will replace it.
+    pub is_shim: bool,
+}
+
+/// The agents of a fleet and the gate of their grants.
+pub(crate) struct Enlisted {
+    pub(crate) members: Vec<Member>,
+    pub(crate) gate: Arc<dyn Gate>,
+}
+
+/// How long the grants of a run hold; opening it again renews them.
+const GRANTS_LAST: Duration = Duration::from_secs(7 * 86_400);
+/// The name of the host's own key.
+const HOST_KEY: &str = "host";
+
+impl Stack {
+    /// Opens the embedded stack, creating the directory and everything in it where absent.
+    ///
+    /// # Errors
+    /// `Conflict` if another process has the directory, `Corrupt` if a file in it is damaged,
+    /// `Denied` if the vault does not open, `Exhausted` for a full disk, `Unavailable` if the
+    /// directory cannot be made or written.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe in that directories and tables may have been made; opening again continues.
+    pub async fn open(config: StackConfig, env: Env, layers: Layers) -> Result<Self> {
+        let StackConfig { data, unlock, durability, rates } = config;
+        std::fs::create_dir_all(&data).map_err(|e| {
+            Error::invalid(format!("data directory {}", data.display()), e.to_string())
+        })?;
+        let at = store::Config::new(data.join("stack.db")).with_durability(durability);
+        let db = Db::open(at, &env).await?;
+        let journal = Sqlite::open(db.clone(), env.clone()).await?;
+        let keys = SqliteKeyStore::open(&db, unlock).await?;
+        let grants = SqliteGrantStore::open(&db).await?;
+        let embedder = Arc::new(agent_memory::StaticEmbedder::new()?);
+        let config = agent_memory::backend::sqlite::Config::new();
+        let memory =
+            agent_memory::backend::Sqlite::open(db.clone(), env.clone(), embedder, config).await?;
+        let scope = Scope::new(Principal::host());
+        let host = one_key(&keys, &scope, HOST_KEY).await?;
+        let host_name = Principal::try_from(host.did)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                journal: Arc::new(journal),
+                keys: Arc::new(keys),
+                grants: Arc::new(grants),
+                memory: Arc::new(memory),
+                sandbox: layers.sandbox,
+                tools: layers.tools,
+                rates: Arc::new(rates),
+                host,
+                host_name,
+                data,
+                env,
+                db,
+            }),
+        })
+    }
+
+    /// Returns the directory all state lies in.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.inner.data
+    }
+
+    /// Returns the clock and the source of randomness.
+    #[must_use]
+    pub fn env(&self) -> &Env {
+        &self.inner.env
+    }
+
+    /// Returns the embedded store.
+    #[must_use]
+    pub fn db(&self) -> &Db {
+        &self.inner.db
+    }
+
+    /// Returns the journal.
+    #[must_use]
+    pub fn journal(&self) -> Arc<dyn Journal> {
+        Arc::clone(&self.inner.journal)
+    }
+
+    /// Returns the key store.
+    #[must_use]
+    pub fn keys(&self) -> Arc<dyn KeyStore> {
+        Arc::clone(&self.inner.keys)
+    }
+
+    /// Returns the memory store.
+    #[must_use]
+    pub fn memory(&self) -> Arc<dyn MemoryStore> {
+        Arc::clone(&self.inner.memory)
+    }
+
+    /// Returns the sandbox runtime.
+    #[must_use]
+    pub fn sandbox(&self) -> Arc<dyn Runtime> {
+        Arc::clone(&self.inner.sandbox)
+    }
+
+    /// Returns the tools.
+    #[must_use]
+    pub fn tools(&self) -> Arc<dyn Toolset> {
+        Arc::clone(&self.inner.tools)
+    }
+
+    /// Returns the prices.
+    #[must_use]
+    pub fn rates(&self) -> Arc<RateCard> {
+        Arc::clone(&self.inner.rates)
+    }
+
+    /// Returns the host's own key, which issues all grants.
+    #[must_use]
+    pub fn host_key(&self) -> &Key {
+        &self.inner.host
+    }
+
+    /// Returns a scope in which the host itself acts.
+    #[must_use]
+    pub fn host_scope(&self) -> Scope {
+        Scope::new(self.inner.host_name.clone())
+    }
+
+    /// Returns what a budget has left, held and spent.
+    ///
+    /// # Errors
+    /// `NotFound` for a budget that is not open; the store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn balance(&self, path: &str, limit: Amount) -> Result<agent_pay::Balance> {
+        let (path, asset) = (BudgetPath::new(path)?, limit.asset());
+        Ok(self.inner.db.read(move |tx| ledger::balance(tx, asset, &path)).await?)
+    }
+
+    /// Lists the layers and their backends.
+    #[must_use]
+    pub fn inventory(&self) -> Vec<Layer> {
+        let version = env!("CARGO_PKG_VERSION");
+        [
+            ("agent-core", "sqlite"),
+            ("agent-sandbox", "wasm"),
+            ("agent-identity", "sqlite"),
+            ("agent-memory", "sqlite"),
+            ("agent-tools", "in_process"),
+            ("agent-pay", "sqlite"),
+            ("agent-orch", "sqlite"),
+        ]
+        .into_iter()
+        .map(|(layer, backend)| Layer { layer, backend, version, is_shim: false })
+        .collect()
+    }
+
+    /// Ends the store's threads and releases the data directory.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn close(&self) {
+        self.inner.db.close().await;
+    }
+
+    /// Gives every agent of a fleet its identity, wallet and grants: the same at every start.
+    pub(crate) async fn enlist(&self, fleet: &Fleet) -> Result<Enlisted> {
+        let root = BudgetPath::new(&fleet.name)?;
+        let mut budgets = vec![OpenBudget::new(root.clone(), fleet.budget)];
+        let gate = CapabilityGate::new(
+            vec![self.inner.host.did],
+            Arc::clone(&self.inner.grants),
+            &self.inner.env,
+        );
+        let mut members = Vec::new();
+        for place in places(fleet) {
+            let path = root.child(place.name)?;
+            budgets.push(OpenBudget::new(path.clone(), place.budget));
+            let (holder, keys) = self.keys_of(&path, place.size).await?;
+            let chain = self.pool_grant(&holder, place.grants).await?;
+            for (n, key) in (1_u32..).zip(&keys) {
+                let budget = path.child(&member_name(n))?;
+                budgets.push(OpenBudget::new(budget.clone(), place.budget));
+                if let Some(chain) = &chain {
+                    let terms = self.terms(key, place.grants)?;
+                    let scope = self.host_scope();
+                    let own = chain.delegate(self.inner.keys.as_ref(), &scope, &holder, &terms);
+                    gate.admit(&own.await?.to_string())?;
+                }
+                members.push(member(place, key, budget, place.size)?);
+            }
+        }
+        self.inner
+            .db
+            .write(move |tx| {
+                budgets.iter().try_for_each(|open| ledger::open_budget(tx, open).map(|_| ()))
+            })
+            .await?;
+        Ok(Enlisted { members, gate: Arc::new(gate) })
+    }
+
+    /// Returns the key of a pool's supervisor and those of its agents.
+    async fn keys_of(&self, path: &BudgetPath, size: u32) -> Result<(Key, Vec<Key>)> {
+        let scope = self.host_scope();
+        let holder = one_key(self.inner.keys.as_ref(), &scope, path.as_str()).await?;
+        let names: Vec<KeyName> = (1..=size)
+            .map(|n| KeyName::new(format!("{}/{}", path.as_str(), member_name(n))))
+            .collect::<Result<_, _>>()?;
+        let mut keys = Vec::with_capacity(names.len());
+        for batch in names.chunks(agent_identity::key_store::NAMES_MAX) {
+            keys.extend(self.inner.keys.generate(&scope, batch.to_vec()).await?);
+        }
+        Ok((holder, keys))
+    }
+
+    async fn pool_grant(&self, holder: &Key, grants: &[String]) -> Result<Option<GrantChain>> {
+        if grants.is_empty() {
+            return Ok(None);
+        }
+        let terms = self.terms(holder, grants)?.with_depth(1);
+        let (keys, host) = (self.inner.keys.as_ref(), &self.inner.host);
+        Ok(Some(GrantChain::issue(keys, &self.host_scope(), host, &terms).await?))
+    }
+
+    fn terms(&self, subject: &Key, grants: &[String]) -> Result<Terms> {
+        let capabilities = grants
+            .iter()
+            .filter_map(|grant| grant.split_once(':'))
+            .map(|(action, target)| Capability::new(action, target))
+            .collect::<Result<_, _>>()?;
+        let expires = self.inner.env.clock.now().after(GRANTS_LAST);
+        Ok(Terms::new(subject.did, capabilities, expires))
+    }
+}
+
+/// The layers a host chooses; the others are the embedded defaults.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Layers {
+    /// Where guests run.
+    pub sandbox: Arc<dyn Runtime>,
+    /// What agents may call.
+    pub tools: Arc<dyn Toolset>,
+}
+
+impl Layers {
+    /// Chooses the sandbox runtime and the tools.
+    #[must_use]
+    pub fn new(sandbox: Arc<dyn Runtime>, tools: Arc<dyn Toolset>) -> Self {
+        Self { sandbox, tools }
+    }
+}
+
+/// A pool or a lane: a number of agents with the same budget and grants.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    name: &'a str,
+    size: u32,
+    budget: Amount,
+    grants: &'a [String],
+    attempt_max: Duration,
+    steps_max: u32,
+}
+
+fn places(fleet: &Fleet) -> impl Iterator<Item = Place<'_>> {
+    let pools = fleet.pools.iter().map(|(name, pool)| Place {
+        name,
+        size: pool.size,
+        budget: pool.budget,
+        grants: &pool.grants,
+        attempt_max: pool.attempt_max,
+        steps_max: pool.steps_max,
+    });
+    let lanes = fleet.lanes.iter().map(|(name, lane)| {
+        let defaults = Pool::new("", lane.size, fleet.budget);
+        Place {
+            name,
+            size: lane.size,
+            budget: fleet.budget,
+            grants: &lane.grants,
+            attempt_max: defaults.attempt_max,
+            steps_max: defaults.steps_max,
+        }
+    });
+    pools.chain(lanes)
+}
+
+fn member_name(n: u32) -> String {
+    format!("{n:04}")
+}
+
+fn member(place: Place<'_>, key: &Key, budget: BudgetPath, size: u32) -> Result<Member> {
+    let id = agent_id(&key.did);
+    let mut scope = Scope::new(Principal::try_from(key.did)?);
+    scope.agent = Some(id);
+    Ok(Member {
+        pool: place.name.to_owned(),
+        id,
+        scope,
+        budget,
+        attempt_max: place.attempt_max,
+        steps_max: place.steps_max,
+        has_others: size > 1,
+    })
+}
+
+async fn one_key(keys: &dyn KeyStore, scope: &Scope, name: &str) -> Result<Key> {
+    let made = keys.generate(scope, vec![KeyName::new(name)?]).await?;
+    made.into_iter().next().ok_or_else(|| Error::not_found("key", name))
+}
+
+/// Returns the id of the agent whose key this is.
+#[must_use]
+pub fn agent_id(did: &DidKey) -> AgentId {
+    AgentId::from_bits(Digest::of_bytes(did.public_key()).to_bits())
+}

@@ -1,0 +1,371 @@
+//! The fleet at work: one supervisor per pool and lane, a sweeper, and the handle a host drives
+//! the run with.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use agent_core::{
+    AgentId, CancellationToken, ClockExt, Event, Failure, RunId, Scope, Timestamp,
+};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+
+use crate::agent::Agent;
+use crate::door::{Chaos, Door};
+use crate::error::{Error, Result};
+use crate::fleet::Fleet;
+use crate::inbox::{Answer, Request, RequestId};
+use crate::journal::{Counts, NewRun, Run};
+use crate::runner::{AgentFactory, Member, Shared, work};
+use crate::stack::Stack;
+use crate::supervise::{Child, Supervised, supervise};
+use crate::task::NewTask;
+
+/// How often ended leases are taken back and overdue questions answered by their default.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Builds and starts a fleet on a stack.
+pub struct Supervisor {
+    stack: Stack,
+    fleet: Fleet,
+    agents: BTreeMap<String, AgentFactory>,
+    chaos: Chaos,
+}
+
+impl fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Supervisor")
+            .field("fleet", &self.fleet.name)
+            .field("agents", &self.agents.keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Supervisor {
+    /// Prepares a fleet: no agents registered, no faults injected.
+    #[must_use]
+    pub const fn new(stack: Stack, fleet: Fleet) -> Self {
+        Self { stack, fleet, agents: BTreeMap::new(), chaos: Chaos::new(0) }
+    }
+
+    /// Registers the code of the agents that pools and lanes name. `make` is called at every start
+    /// and restart of an agent.
+    #[must_use]
+    pub fn with_agent<A: Agent>(
+        mut self,
+        name: impl Into<String>,
+        make: impl Fn() -> A + Send + Sync + 'static,
+    ) -> Self {
+        let factory: AgentFactory = Arc::new(move || Arc::new(make()));
+        self.agents.insert(name.into(), factory);
+        self
+    }
+
+    /// Injects faults into effects. Default: none.
+    #[must_use]
+    pub const fn with_chaos(mut self, chaos: Chaos) -> Self {
+        self.chaos = chaos;
+        self
+    }
+
+    /// Opens the run of `subject`, or resumes the unfinished one, and starts all agents.
+    ///
+    /// # Errors
+    /// `Invalid` if a pool names an agent that is not registered or the manifest does not fit;
+    /// the store's, the ledger's and the key store's.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe in that a run may have been opened; starting again resumes it.
+    pub async fn start(self, subject: &str, meta: Value) -> Result<RunHandle> {
+        self.fleet.check()?;
+        let members = self.stack.enlist(&self.fleet).await?;
+        let host = self.stack.host_scope();
+        let journal = self.stack.journal();
+        let run = journal.open_run(&host, NewRun::new(subject, self.fleet.digest()?, meta)).await?;
+        let door = Door::new(
+            Arc::clone(&journal),
+            members.gate,
+            self.stack.rates(),
+            self.stack.env().clone(),
+            self.chaos,
+        );
+        let places = self.fleet.pools.keys().chain(self.fleet.lanes.keys());
+        let shared = Arc::new(Shared {
+            run: run.id,
+            journal,
+            door: Arc::new(door),
+            env: self.stack.env().clone(),
+            bells: places.map(|place| (place.clone(), Notify::new())).collect(),
+            moved: Notify::new(),
+            fleet: self.fleet,
+        });
+        let handle = RunHandle {
+            shared: Arc::clone(&shared),
+            run,
+            host,
+            names: members.members.iter().map(|m| (m.id, m.budget.as_str().to_owned())).collect(),
+            cancel: CancellationToken::new(),
+            tracker: TaskTracker::new(),
+            health: Arc::new(Health::default()),
+        };
+        handle.start_all(members.members, &self.agents)?;
+        Ok(handle)
+    }
+}
+
+/// What supervision did so far in this process.
+#[derive(Debug, Default)]
+struct Health {
+    restarts: AtomicU64,
+    quarantined: Mutex<BTreeMap<String, Failure>>,
+}
+
+/// A running fleet. Dropping it stops the agents without waiting; what they recorded stays.
+#[derive(Debug)]
+pub struct RunHandle {
+    shared: Arc<Shared>,
+    run: Run,
+    host: Scope,
+    names: BTreeMap<AgentId, String>,
+    cancel: CancellationToken,
+    tracker: TaskTracker,
+    health: Arc<Health>,
+}
+
+impl Drop for RunHandle {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("run", &self.run).finish_non_exhaustive()
+    }
+}
+
+impl RunHandle {
+    fn start_all(
+        &self,
+        members: Vec<Member>,
+        agents: &BTreeMap<String, AgentFactory>,
+    ) -> Result<()> {
+        let mut places: BTreeMap<String, Vec<Child>> = BTreeMap::new();
+        for member in members {
+            let agent = self.agent_of(&member.pool);
+            let factory = agents
+                .get(agent)
+                .ok_or_else(|| Error::not_found("registered agent", agent))?;
+            let (shared, factory) = (Arc::clone(&self.shared), Arc::clone(factory));
+            let name = member.budget.as_str().to_owned();
+            let place = member.pool.clone();
+            let start: crate::supervise::Start = Arc::new(move |token| {
+                Box::pin(work(Arc::clone(&shared), member.clone(), Arc::clone(&factory), token))
+            });
+            places.entry(place).or_default().push(Child { name, start });
+        }
+        for (place, children) in places {
+            self.tracker.spawn(self.supervise(place, children));
+        }
+        self.tracker.spawn(self.sweep());
+        self.tracker.close();
+        Ok(())
+    }
+
+    fn agent_of(&self, place: &str) -> &str {
+        let fleet = &self.shared.fleet;
+        fleet.pools.get(place).map_or_else(
+            || fleet.lanes.get(place).map_or("", |lane| lane.agent.as_str()),
+            |pool| pool.agent.as_str(),
+        )
+    }
+
+    /// Runs the agents of one pool or lane under supervision.
+    fn supervise(
+        &self,
+        place: String,
+        children: Vec<Child>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (shared, health) = (Arc::clone(&self.shared), Arc::clone(&self.health));
+        let (host, cancel) = (self.host.clone().with_run(self.run.id), self.cancel.clone());
+        async move {
+            let note = |kind: &'static str, payload: Value| {
+                let event = Event::new(&host, shared.env.clock.now(), kind, payload);
+                let shared = Arc::clone(&shared);
+                async move {
+                    // Supervision goes on even when the journal cannot be reached.
+                    if let Err(error) = shared.journal.note(event).await {
+                        tracing::warn!(%error, "a supervision event was not recorded");
+                    }
+                }
+            };
+            let restarted = |agent: String, failure: Failure| {
+                health.restarts.fetch_add(1, Ordering::Relaxed);
+                note("agent.restarted", json!({ "agent": agent, "failure": failure }))
+            };
+            let supervision = shared.fleet.supervisor;
+            let clock = shared.env.clock.as_ref();
+            let end = supervise(&children, &supervision, clock, &cancel, restarted).await;
+            if let Supervised::Meltdown { child, failure } = end {
+                let payload = json!({ "pool": place, "agent": child, "failure": failure });
+                note("pool.quarantined", payload).await;
+                health.quarantined.lock().insert(place, failure);
+                shared.moved.notify_waiters();
+            }
+        }
+    }
+
+    fn sweep(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (shared, host, cancel) =
+            (Arc::clone(&self.shared), self.host.clone(), self.cancel.clone());
+        async move {
+            while !cancel.is_cancelled() {
+                tokio::select! {
+                    () = shared.env.clock.sleep(SWEEP) => {}
+                    () = cancel.cancelled() => return,
+                }
+                match shared.journal.sweep(&host).await {
+                    Ok(swept) if swept.leases + swept.requests > 0 => shared.ring_all(),
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(%error, "the journal was not swept"),
+                }
+            }
+        }
+    }
+
+    /// Returns the run.
+    #[must_use]
+    pub const fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// Returns the id of the run.
+    #[must_use]
+    pub const fn id(&self) -> RunId {
+        self.run.id
+    }
+
+    /// Returns the agents by id, with their budget paths as names.
+    #[must_use]
+    pub const fn agents(&self) -> &BTreeMap<AgentId, String> {
+        &self.names
+    }
+
+    /// Adds tasks and returns how many were not there yet.
+    ///
+    /// # Errors
+    /// `Invalid` for a task without a known pool, an oversized key or input; the store's.
+    ///
+    /// # Cancel safety
+    /// Atomic: all or none.
+    pub async fn submit(&self, tasks: Vec<NewTask>) -> Result<u64> {
+        if let Some(task) = tasks.iter().find(|t| !self.shared.fleet.pools.contains_key(&t.pool)) {
+            return Err(Error::not_found("pool", &task.pool));
+        }
+        let added = self.shared.journal.submit(&self.host, self.run.id, tasks).await?;
+        self.shared.ring_all();
+        Ok(added)
+    }
+
+    /// Returns the state of the run.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn progress(&self) -> Result<Progress> {
+        Ok(Progress {
+            counts: self.shared.journal.counts(self.run.id).await?,
+            restarts: self.health.restarts.load(Ordering::Relaxed),
+            quarantined: self.health.quarantined.lock().clone(),
+            at: self.shared.env.clock.now(),
+        })
+    }
+
+    /// Waits until every task has ended or waits for a person, or nobody is left to do the rest.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn settled(&self) -> Result<Progress> {
+        loop {
+            let moved = self.shared.moved.notified();
+            let progress = self.progress().await?;
+            if progress.counts.moving() == 0 || !progress.quarantined.is_empty() {
+                return Ok(progress);
+            }
+            tokio::select! {
+                () = moved => {}
+                () = self.shared.env.clock.sleep(SWEEP) => {}
+            }
+        }
+    }
+
+    /// Returns the questions that wait for an answer.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn open_requests(&self) -> Result<Vec<Request>> {
+        self.shared.journal.open_requests(self.run.id).await
+    }
+
+    /// Answers a question; its task goes on.
+    ///
+    /// # Errors
+    /// `NotFound`, `Invalid`, `Conflict` as [`crate::Journal::answer`] says.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn answer(&self, id: RequestId, answer: Answer) -> Result<Request> {
+        let request = self.shared.journal.answer(&self.host, id, answer).await?;
+        self.shared.ring_all();
+        Ok(request)
+    }
+
+    /// Stops all agents and waits for them. Their tasks are released; opening the run again
+    /// resumes them.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the agents stop whether or not this is awaited to its end.
+    pub async fn stop(&self) {
+        self.cancel.cancel();
+        self.tracker.wait().await;
+    }
+
+    /// Stops all agents and ends the run, so that the next one of the subject starts afresh.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// As [`RunHandle::stop`].
+    pub async fn end(&self) -> Result<()> {
+        self.stop().await;
+        self.shared.journal.end_run(&self.host, self.run.id).await
+    }
+}
+
+/// The state of a run at a moment.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Its tasks by stage and status.
+    pub counts: Counts,
+    /// How many agents were restarted in this process.
+    pub restarts: u64,
+    /// The pools and lanes that were given up, with the failure that was one too many.
+    pub quarantined: BTreeMap<String, Failure>,
+    /// When this was read.
+    pub at: Timestamp,
+}

@@ -1,0 +1,289 @@
+//! A task: a unit of work on its road from submission to a terminal state.
+//!
+//! ```text
+//!            ┌──────────────── correct (new round, with feedback) ───────────────┐
+//!            ▼                                                                   │
+//! submit ─► work ──► verify (another identity) ──► merge (only with a change) ──► completed
+//!            │ each stage: ready → leased → … ; delayed after a retry; parked while a person decides
+//!            └──► failed · canceled · rejected
+//! ```
+
+use std::collections::BTreeMap;
+
+use agent_core::{AgentId, AttemptId, Digest, Failure, Fence, RunId, TaskId, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::recovery::Class;
+
+/// Which part of the road a task is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Stage {
+    /// A worker does it.
+    Work,
+    /// An agent with another identity checks it.
+    Verify,
+    /// The merge queue lands its change.
+    Merge,
+}
+
+/// What is happening to a task in its stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Status {
+    /// Waits for an agent.
+    Ready,
+    /// Waits for a moment, then becomes ready.
+    Delayed,
+    /// An agent holds the lease.
+    Leased,
+    /// Waits for a person, without a lease.
+    Parked,
+    /// Ended: done and verified.
+    Completed,
+    /// Ended: given up.
+    Failed,
+    /// Ended: stopped by somebody.
+    Canceled,
+    /// Ended: a person or policy said no.
+    Rejected,
+}
+
+impl Status {
+    /// Returns whether the task has ended.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Canceled | Self::Rejected)
+    }
+}
+
+macro_rules! stored_names {
+    ($name:ident { $($variant:ident = $text:literal),+ $(,)? }) => {
+        impl $name {
+            /// Returns the name it is stored and reported under.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text),+ }
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self> {
+                match text {
+                    $($text => Ok(Self::$variant),)+
+                    _ => Err(Error::invalid(stringify!($name), format!("`{text}` is unknown"))),
+                }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+stored_names!(Stage { Work = "work", Verify = "verify", Merge = "merge" });
+stored_names!(Status {
+    Ready = "ready",
+    Delayed = "delayed",
+    Leased = "leased",
+    Parked = "parked",
+    Completed = "completed",
+    Failed = "failed",
+    Canceled = "canceled",
+    Rejected = "rejected",
+});
+
+/// A task to submit.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct NewTask {
+    /// Names the task within its run: submitting the same key again changes nothing.
+    pub key: String,
+    /// The pool whose agents do it.
+    pub pool: String,
+    /// 0 is the most urgent, 4 the least.
+    pub priority: u8,
+    /// What is to be done.
+    pub input: Value,
+}
+
+impl NewTask {
+    /// The least urgent priority.
+    pub const PRIORITY_MAX: u8 = 4;
+    /// The longest key in bytes: a path and a check's name fit.
+    pub const KEY_BYTES_MAX: usize = 8_192;
+    /// The largest input in bytes; bulk data belongs in a file or blob the input names.
+    pub const INPUT_BYTES_MAX: usize = 1 << 20;
+
+    /// Describes a task of priority 2.
+    #[must_use]
+    pub fn new(key: impl Into<String>, pool: impl Into<String>, input: Value) -> Self {
+        Self { key: key.into(), pool: pool.into(), priority: 2, input }
+    }
+
+    /// Sets the priority. Default: 2.
+    #[must_use]
+    pub const fn with_priority(mut self, priority: u8) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Returns the id the task has in a run, the same for every submission.
+    #[must_use]
+    pub fn id(&self, run: RunId) -> TaskId {
+        let mut named = run.to_string().into_bytes();
+        named.push(b'/');
+        named.extend_from_slice(self.key.as_bytes());
+        TaskId::from_bits(Digest::of_bytes(&named).to_bits())
+    }
+}
+
+/// A task as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Task {
+    /// The task.
+    pub id: TaskId,
+    /// Its run.
+    pub run: RunId,
+    /// Its name within the run.
+    pub key: String,
+    /// What is to be done.
+    pub input: Value,
+    /// The part of the road it is on.
+    pub stage: Stage,
+    /// What is happening to it.
+    pub status: Status,
+    /// The pool whose agents may claim it in this stage.
+    pub pool: String,
+    /// The pool that does the work stage.
+    pub home: String,
+    /// How often the work began anew.
+    pub round: u32,
+    /// How often a lease was taken, over all stages.
+    pub attempts: u32,
+    /// Who did the work of this round.
+    pub author: Option<AgentId>,
+    /// What the work of this round produced.
+    pub output: Option<Value>,
+    /// What a verifier, the merge queue or an error said about earlier rounds, latest last.
+    pub feedback: Vec<Value>,
+    /// How many failures of each class it met.
+    pub failures: BTreeMap<Class, u32>,
+    /// Why it ended or waits.
+    pub failure: Option<Failure>,
+}
+
+impl Task {
+    /// The most feedback kept: older notes stop helping and would grow the record for ever.
+    pub const FEEDBACK_MAX: usize = 8;
+}
+
+/// The right to act on a task until a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lease {
+    /// The task.
+    pub task: TaskId,
+    /// Rises with every lease of the task; each write is checked against it.
+    pub fence: Fence,
+    /// Who holds it.
+    pub owner: AgentId,
+    /// The attempt it makes possible.
+    pub attempt: AttemptId,
+    /// The stage it was taken in.
+    pub stage: Stage,
+    /// The round it was taken in.
+    pub round: u32,
+    /// When it ends unless it is renewed, in the store's time.
+    pub until: Timestamp,
+}
+
+/// A task and the lease on it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Claim {
+    /// The task as it stood when it was claimed.
+    pub task: Task,
+    /// The lease.
+    pub lease: Lease,
+}
+
+impl Claim {
+    /// Joins a task and the lease on it.
+    #[must_use]
+    pub const fn new(task: Task, lease: Lease) -> Self {
+        Self { task, lease }
+    }
+}
+
+/// How a lease ends: the next state of the task.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Transition {
+    /// The work is done; a verifier of the pool decides.
+    #[non_exhaustive]
+    Verify {
+        /// What was produced.
+        output: Value,
+        /// The verifier's pool.
+        pool: String,
+    },
+    /// The verifier accepts; the task completes, or its change goes to a merge lane.
+    #[non_exhaustive]
+    Accept {
+        /// What the verifier saw.
+        evidence: Value,
+        /// The merge lane, if there is a change to land.
+        lane: Option<String>,
+    },
+    /// The change landed.
+    #[non_exhaustive]
+    Land {
+        /// The commit and tree that landed.
+        evidence: Value,
+    },
+    /// Back to work in a new round.
+    #[non_exhaustive]
+    Correct {
+        /// What was wrong, for the next author.
+        feedback: Value,
+        /// The failure behind it, counted against its class.
+        failure: Failure,
+        /// Whether the same agent may take it again.
+        same_agent: bool,
+    },
+    /// The same stage and round again, later.
+    #[non_exhaustive]
+    Retry {
+        /// Why.
+        failure: Failure,
+        /// Not before.
+        at: Timestamp,
+    },
+    /// The same stage and round again at once: the holder stops without having failed.
+    Release,
+    /// Waits for the answer to a request.
+    #[non_exhaustive]
+    Park {
+        /// The failure behind it, if any, counted against its class.
+        failure: Option<Failure>,
+    },
+    /// Ends without success.
+    #[non_exhaustive]
+    End {
+        /// `Failed`, `Canceled` or `Rejected`.
+        status: Status,
+        /// Why.
+        failure: Failure,
+    },
+}

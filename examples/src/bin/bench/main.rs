@@ -1,0 +1,3 @@
+//! Measures the layers.
+
+fn main() {}
