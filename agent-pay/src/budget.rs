@@ -12,6 +12,11 @@
 //! A reservation is one batch with a hold for every level of the path: it holds on all levels or
 //! on none.
 
+#![expect(
+    clippy::module_name_repetitions,
+    reason = "the names are used from the root of the crate"
+)]
+
 mod path;
 mod plan;
 pub mod sync;

@@ -8,6 +8,7 @@
     clippy::unwrap_used,
     clippy::missing_panics_doc,
     clippy::indexing_slicing,
+    clippy::cognitive_complexity,
     reason = "a law fails by panicking"
 )]
 
@@ -42,7 +43,7 @@ impl fmt::Debug for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subject")
             .field("ledger", &self.ledger)
-            .field("guard", &self.guard.type_id())
+            .field("guard", &(*self.guard).type_id())
             .finish_non_exhaustive()
     }
 }

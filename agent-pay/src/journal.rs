@@ -390,7 +390,7 @@ pub fn resolve<B: Book + ?Sized>(
             expired_at,
         });
     }
-    finish(book, &held, &holds, request, origin, &captures, key)
+    finish(book, &held, &holds, request, origin, &captures)
 }
 
 /// Releases what is expired; see [`Ledger::expire`](crate::Ledger::expire).
@@ -405,17 +405,8 @@ pub fn expire<B: Book + ?Sized>(book: &mut B, limit: usize) -> Result<Vec<Receip
         let mut holds = book.transfers(&held)?;
         holds.retain(|transfer| transfer.kind == TransferKind::Pending);
         let request = resolution_digest(Origin::Expired, &[])?;
-        let key = held.key.clone();
-        let key = key.ok_or_else(|| Error::corrupt(format!("batch {seq} has no key")))?;
-        receipts.push(finish(
-            book,
-            &held,
-            &holds,
-            request,
-            Origin::Expired,
-            &[],
-            &key,
-        )?);
+        let origin = Origin::Expired;
+        receipts.push(finish(book, &held, &holds, request, origin, &[])?);
     }
     Ok(receipts)
 }
@@ -471,15 +462,17 @@ fn finish<B: Book + ?Sized>(
     request: Digest,
     origin: Origin,
     captures: &[Amount],
-    key: &IdempotencyKey,
 ) -> Result<Receipt> {
+    let seq = held.seq;
+    let key = held.key.clone();
+    let key = key.ok_or_else(|| Error::corrupt(format!("batch {seq} has no key")))?;
     let mut draft = Draft::begin(book, request, origin)?;
     draft.row.resolves = Some(held.seq);
     let captures = captures.iter().copied().map(Some);
     for (hold, capture) in holds.iter().zip(captures.chain(std::iter::repeat(None))) {
         draft.resolve(book, hold, origin.transfer_kind(), capture)?;
     }
-    draft.commit(book, key.clone())
+    draft.commit(book, key)
 }
 
 /// Names the accounts of a stored batch.

@@ -13,7 +13,7 @@ use agent_pay::layer::{Fault, FaultRates, Retry};
 fn env() -> (Env, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(1_000_000)));
     let entropy = Arc::new(SeededEntropy::new(1));
-    (Env::new(Arc::clone(&clock) as _, entropy), clock)
+    (Env::new(Arc::<ManualClock>::clone(&clock), entropy), clock)
 }
 
 async fn sqlite_in(dir: &tempfile::TempDir, env: &Env) -> SqliteLedger {

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::store::{Config, Db};
+use agent_core::store::{Config, Db, Durability};
 use agent_core::{Amount, Asset, Env, IdempotencyKey};
 use agent_pay::backend::SqliteLedger;
 use agent_pay::{Anchor, BudgetPath, Budgets, HoldState, Ledger, OpenBudget, Reserve, Settle};
@@ -28,10 +28,17 @@ fn key(text: &str) -> IdempotencyKey {
 }
 
 async fn open(dir: &Path) -> (Arc<SqliteLedger>, Budgets) {
+    open_with(dir, Durability::PowerLoss).await
+}
+
+async fn open_with(dir: &Path, durability: Durability) -> (Arc<SqliteLedger>, Budgets) {
     let env = Env::system();
-    let db = Db::open(Config::new(dir.join("pay.db")), &env);
+    let db = Db::open(
+        Config::new(dir.join("pay.db")).with_durability(durability),
+        &env,
+    );
     let ledger = Arc::new(SqliteLedger::open(db.await.unwrap()).await.unwrap());
-    let budgets = Budgets::new(Arc::clone(&ledger) as _);
+    let budgets = Budgets::new(Arc::<SqliteLedger>::clone(&ledger));
     let path = BudgetPath::new("fleet").unwrap();
     let root = OpenBudget::new(path.clone(), usd(1_000_000));
     budgets.open(root).await.unwrap();
@@ -124,7 +131,7 @@ async fn acknowledged_reservations_survive_sigkill() {
 
 /// Builds a journal with every kind of row and returns an anchor of its end.
 async fn journal(dir: &Path) -> Anchor {
-    let (ledger, budgets) = open(dir).await;
+    let (ledger, budgets) = open_with(dir, Durability::Nothing).await;
     for n in 0..4 {
         let held = budgets.reserve(reserve(n)).await.unwrap();
         assert!(held.into_hold().is_ok());
@@ -164,15 +171,18 @@ async fn verify_finds_every_altered_removed_or_reordered_row() {
         "UPDATE pay_head SET hash = zeroblob(32)",
         "UPDATE pay_head SET seq = seq + 1",
     ];
+    let intact = tempfile::tempdir().unwrap();
+    journal(intact.path()).await;
     for damage in damages {
         let dir = tempfile::tempdir().unwrap();
-        journal(dir.path()).await;
+        std::fs::copy(intact.path().join("pay.db"), dir.path().join("pay.db")).unwrap();
         let file = rusqlite::Connection::open(dir.path().join("pay.db")).unwrap();
         file.execute_batch(damage).unwrap();
         assert!(file.total_changes() > 0, "{damage}");
         drop(file);
         let env = Env::system();
-        let db = Db::open(Config::new(dir.path().join("pay.db")), &env);
+        let config = Config::new(dir.path().join("pay.db"));
+        let db = Db::open(config.with_durability(Durability::Nothing), &env);
         let ledger = SqliteLedger::open(db.await.unwrap()).await.unwrap();
         let found = ledger.verify(None).await.unwrap_err();
         assert!(

@@ -1,6 +1,6 @@
 //! Random operations against a reference ledger of a few lines, on both backends.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,6 +54,9 @@ enum Hold {
     Expired,
 }
 
+/// A reservation: its node, amount, end and state.
+type Held = (usize, i64, u64, Hold);
+
 /// The reference: what budgets mean, without accounts, transfers or a journal.
 #[derive(Default)]
 struct Model {
@@ -61,7 +64,7 @@ struct Model {
     limits: BTreeMap<usize, i64>,
     spent: BTreeMap<usize, i64>,
     /// Body and state of every key that was accepted.
-    keys: BTreeMap<u8, (String, Option<(usize, i64, u64, Hold)>)>,
+    keys: BTreeMap<u8, (String, Option<Held>)>,
 }
 
 impl Model {
@@ -97,64 +100,44 @@ impl Model {
         }
     }
 
+    /// Accepts a key once: the same body again succeeds, another never.
+    fn once(&mut self, k: u8, op: &Op, fits: bool, hold: Option<Held>) -> (bool, bool) {
+        let body = format!("{op:?}");
+        if let Some((before, _hold)) = self.keys.get(&k) {
+            return (*before == body, false);
+        }
+        if fits {
+            self.keys.insert(k, (body, hold));
+        }
+        (fits, fits)
+    }
+
     /// Returns whether the operation succeeds.
     fn apply(&mut self, op: &Op) -> bool {
-        let body = format!("{op:?}");
-        let seen = |k: &u8, keys: &BTreeMap<u8, (String, _)>| keys.get(k).map(|(b, _)| *b == body);
         match op {
             Op::Open(node, units) => *self.limits.entry(*node).or_insert(*units) == *units,
             Op::SetLimit(k, node, units) => {
-                if let Some(same) = seen(k, &self.keys) {
-                    return same;
-                }
-                let ok = self.limits.contains_key(node) && self.taken(*node) <= *units;
-                if ok {
+                let fits = self.limits.contains_key(node) && self.taken(*node) <= *units;
+                let (ok, is_first) = self.once(*k, op, fits, None);
+                if is_first {
                     self.limits.insert(*node, *units);
-                    self.keys.insert(*k, (body, None));
                 }
                 ok
             }
-            Op::Reserve(k, node, units, _time) => {
-                if let Some(same) = seen(k, &self.keys) {
-                    return same;
-                }
-                let ok = self.fits(*node, *units);
-                if ok {
-                    let Op::Reserve(.., end) = op else {
-                        return false;
-                    };
-                    let hold = (*node, *units, *end, Hold::Pending);
-                    self.keys.insert(*k, (body, Some(hold)));
-                }
-                ok
+            Op::Reserve(k, node, units, end) => {
+                let fits = self.fits(*node, *units);
+                let hold = (*node, *units, *end, Hold::Pending);
+                self.once(*k, op, fits, Some(hold)).0
             }
             Op::Charge(k, node, units) => {
-                if let Some(same) = seen(k, &self.keys) {
-                    return same;
-                }
-                let ok = self.fits(*node, *units);
-                if ok {
+                let fits = self.fits(*node, *units);
+                let (ok, is_first) = self.once(*k, op, fits, None);
+                if is_first {
                     self.spend(*node, *units);
-                    self.keys.insert(*k, (body, None));
                 }
                 ok
             }
-            Op::Settle(k, actual) => {
-                let now = self.now;
-                let Some((_body, Some(hold))) = self.keys.get_mut(k) else {
-                    return false;
-                };
-                let (node, units, end, state) = *hold;
-                match state {
-                    Hold::Pending if *actual <= units && now < end => {
-                        hold.3 = Hold::Settled(*actual);
-                        self.spend(node, *actual);
-                        true
-                    }
-                    Hold::Settled(before) => before == *actual,
-                    _ => false,
-                }
-            }
+            Op::Settle(k, actual) => self.settle(*k, *actual),
             Op::Release(k) => {
                 let Some((_body, Some(hold))) = self.keys.get_mut(k) else {
                     return false;
@@ -169,17 +152,28 @@ impl Model {
                 true
             }
             Op::Expire => {
-                let now = self.now;
-                for (_body, hold) in self.keys.values_mut() {
-                    if let Some(hold) = hold
-                        && hold.3 == Hold::Pending
-                        && hold.2 <= now
-                    {
-                        hold.3 = Hold::Expired;
-                    }
+                let holds = self.keys.values_mut().filter_map(|(_, hold)| hold.as_mut());
+                for hold in holds.filter(|h| h.3 == Hold::Pending && h.2 <= self.now) {
+                    hold.3 = Hold::Expired;
                 }
                 true
             }
+        }
+    }
+
+    fn settle(&mut self, k: u8, actual: i64) -> bool {
+        let Some((_body, Some(hold))) = self.keys.get_mut(&k) else {
+            return false;
+        };
+        let (node, units, end, state) = *hold;
+        match state {
+            Hold::Pending if actual <= units && self.now < end => {
+                hold.3 = Hold::Settled(actual);
+                self.spend(node, actual);
+                true
+            }
+            Hold::Settled(before) => before == actual,
+            _ => false,
         }
     }
 }
@@ -269,10 +263,8 @@ async fn run(real: Real, ops: Vec<Op>) -> Result<(), TestCaseError> {
 
 fn env() -> (Env, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
-    (
-        Env::new(Arc::clone(&clock) as _, Arc::new(SeededEntropy::new(7))),
-        clock,
-    )
+    let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
+    (Env::new(shared, Arc::new(SeededEntropy::new(7))), clock)
 }
 
 fn block_on<F: Future>(future: F) -> F::Output {

@@ -5,6 +5,12 @@
 //! and the transaction may go on. Only after `Error::Backend` or `Error::Corrupt` must the
 //! caller's write fail too, so that it is rolled back.
 
+#![expect(
+    clippy::module_name_repetitions,
+    clippy::needless_pass_by_ref_mut,
+    reason = "backends are named side by side; a write has the transaction to itself"
+)]
+
 mod book;
 mod query;
 mod schema;

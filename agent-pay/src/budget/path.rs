@@ -46,8 +46,11 @@ impl BudgetPath {
     /// Returns the path of a budget directly below.
     ///
     /// # Errors
-    /// `Invalid` if the segment is malformed or the path becomes too long.
+    /// `Invalid` if the segment is malformed, is itself a path, or the path becomes too long.
     pub fn child(&self, segment: &str) -> Result<Self> {
+        if segment.contains('/') {
+            return Err(Error::invalid("budget path", "a segment has no `/`"));
+        }
         Self::new(&format!("{}/{segment}", self.0))
     }
 

@@ -50,10 +50,11 @@ async fn denied(budgets: &Budgets, reserve: Reserve) -> Denial {
     let admission = budgets.reserve(reserve).await.unwrap();
     let error = admission.into_hold().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exhausted);
-    match error {
-        Error::OverBudget(denial) => *denial,
-        other => Err(other).unwrap(),
-    }
+    let denial = match error {
+        Error::OverBudget(denial) => Ok(*denial),
+        other => Err(other),
+    };
+    denial.unwrap()
 }
 
 /// A budget nobody opened has the limit zero, on every level of a path.

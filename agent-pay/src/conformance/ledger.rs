@@ -73,7 +73,7 @@ pub async fn same_key_with_another_body_is_a_conflict(subject: Subject) {
 /// Batches that no ledger can keep are refused as invalid, unknown accounts as not found.
 pub async fn malformed_batches_are_refused(subject: Subject) {
     let subject = subject.with_purse(100).await;
-    let wide = Amount::from_units(i128::from(i64::MAX) * 2, Asset::USD);
+    let wide = Amount::from_units(i128::from(i64::MAX).saturating_mul(2), Asset::USD);
     let wide = Entry::post(name("purse"), name("shop"), wide);
     let malformed = [
         Batch::new(key("a"), Vec::new()),
@@ -85,7 +85,7 @@ pub async fn malformed_batches_are_refused(subject: Subject) {
         ),
         Batch::new(
             key("a"),
-            vec![pay("a", 1).entries[0].clone(); Batch::ENTRIES_MAX + 1],
+            vec![pay("a", 1).entries[0].clone(); Batch::ENTRIES_MAX.saturating_add(1)],
         ),
         hold("a", 1).with_expiry(at(&subject.clock, 0)),
     ];

@@ -46,7 +46,9 @@ impl<L> Retry<L> {
         self.delay = delay;
         self
     }
+}
 
+impl<L: Ledger> Retry<L> {
     async fn repeat<T, F>(&self, call: impl Fn() -> F + Send + Sync) -> Result<T>
     where
         F: Future<Output = Result<T>> + Send,
