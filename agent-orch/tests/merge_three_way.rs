@@ -129,6 +129,15 @@ async fn two_renames_of_one_file_conflict() {
     )
     .await;
     assert!(!found.is_empty());
+    // Nor is a deletion undone by a rename, wherever the file lies.
+    for (file, keep) in [("old", "keep"), ("d/old", "d/keep")] {
+        let base = [(file, LINES), (keep, "x\n")];
+        let found = kinds(&base, &[(file, "")], &[(file, ""), ("b", LINES)]).await;
+        assert!(
+            found.contains(&(file.to_owned(), ConflictKind::Structure)),
+            "{found:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -177,6 +177,12 @@ impl MergeQueue {
             limits,
             snapshot,
         } = config;
+        if !snapshot.is_readable() {
+            return Err(Error::invalid(
+                "snapshot",
+                "another version of the library wrote it",
+            ));
+        }
         repo.open_target(&target, start).await?;
         let state = Mutex::new(snapshot);
         let shared = Arc::new(Shared {

@@ -3,6 +3,7 @@
 #![allow(
     dead_code,
     clippy::allow_attributes,
+    clippy::print_stderr,
     reason = "each test file uses a part of it"
 )]
 

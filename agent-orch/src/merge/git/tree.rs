@@ -175,7 +175,8 @@ fn merge_whole(
     let mut index = repo
         .merge_trees(base, ours, theirs, Some(&options))
         .map_err(failed("merge trees"))?;
-    if !index.has_conflicts() {
+    let mut conflicts = deleted_and_renamed(repo, base, ours, theirs)?;
+    if conflicts.is_empty() && !index.has_conflicts() {
         let tree = index
             .write_tree_to(repo)
             .map_err(failed("write a merged tree"))?;
@@ -183,7 +184,6 @@ fn merge_whole(
             tree: from_oid(tree),
         });
     }
-    let mut conflicts: BTreeMap<RepoPath, ConflictKind> = BTreeMap::new();
     for conflict in index.conflicts().map_err(failed("list conflicts"))? {
         let conflict = conflict.map_err(failed("list conflicts"))?;
         let sides = [&conflict.ancestor, &conflict.our, &conflict.their];
