@@ -85,7 +85,7 @@ async fn killed_at_any_moment_the_target_is_whole_and_nothing_acknowledged_is_lo
     assert_eq!(acknowledged.len(), 41);
     let repo = Repository::open_clone(&clone).await.unwrap();
     let fleet = Fleet { dir, repo, base };
-    let mut queue = queue(&fleet, Forbid::new(&fleet.repo, &[]), Limits::default()).await;
+    let mut queue = queue(&fleet, &Forbid::new(&fleet.repo, &[]), Limits::default()).await;
     let landed = fleet.repo.all_landed(TARGET).await.unwrap();
     assert!(acknowledged.iter().all(|task| landed.contains_key(task)));
     // Every landed file is readable, once: the kept file and one for each task.
@@ -130,7 +130,7 @@ async fn a_lock_left_by_a_killed_process_is_removed() {
         }
     };
     let fleet = Fleet { dir, repo, base };
-    let mut queue = queue(&fleet, Forbid::new(&fleet.repo, &[]), Limits::default()).await;
+    let mut queue = queue(&fleet, &Forbid::new(&fleet.repo, &[]), Limits::default()).await;
     let proposal = propose(&fleet.repo, base, 1, &[("a", "1\n")]).await;
     queue.intake().enqueue(submission(&proposal)).await.unwrap();
     assert_eq!(queue.drain().await.unwrap().settled.len(), 1);

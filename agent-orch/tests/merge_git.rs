@@ -17,6 +17,12 @@ use merge_common::{
 };
 use tempfile::TempDir;
 
+/// Removes a loose object behind git's back.
+fn remove_object(repo: &git2::Repository, id: &str) {
+    let (directory, file) = id.split_at(2);
+    fs::remove_file(repo.path().join("objects").join(directory).join(file)).unwrap();
+}
+
 async fn code(path: &Path) -> &'static str {
     Repository::open(path).await.unwrap_err().code()
 }
@@ -40,14 +46,7 @@ async fn what_cannot_be_opened_says_why() {
     assert_eq!(code(&dir.path().join("good")).await, "merge.unsupported");
     let damaged = source(&dir.path().join("damaged"), &[("f", "x")]);
     let head = damaged.head().unwrap().target().unwrap().to_string();
-    fs::remove_file(
-        damaged
-            .path()
-            .join("objects")
-            .join(&head[..2])
-            .join(&head[2..]),
-    )
-    .unwrap();
+    remove_object(&damaged, &head);
     assert_eq!(code(&dir.path().join("damaged")).await, "merge.corrupt");
 }
 
@@ -151,13 +150,7 @@ async fn a_source_that_lacks_a_file_is_refused() {
     let dir = TempDir::new().unwrap();
     let repo = source(&dir.path().join("source"), &[("a", "1")]);
     let blob = repo.revparse_single("HEAD:a").unwrap().id().to_string();
-    fs::remove_file(
-        repo.path()
-            .join("objects")
-            .join(&blob[..2])
-            .join(&blob[2..]),
-    )
-    .unwrap();
+    remove_object(&repo, &blob);
     let into = dir.path().join("clone.git");
     let cloned = Repository::clone_local(dir.path().join("source"), &into, CloneOptions::default());
     assert_eq!(cloned.await.unwrap_err().kind(), ErrorKind::Corrupt);

@@ -1,5 +1,6 @@
 //! The decision core against a simulated check: no repository, thousands of queues.
 
+#![cfg(feature = "git")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -209,7 +209,7 @@ fn apply(files: &mut Files, op: &Op) {
         }),
         Op::Insert(f, l, v) => {
             edit(files, f, &|lines| {
-                lines.insert(l.min(lines.len()), format!("new {l} {v}\n"))
+                lines.insert(l.min(lines.len()), format!("new {l} {v}\n"));
             });
         }
         Op::Drop(f, l) => edit(files, f, &|lines| {

@@ -152,8 +152,9 @@ impl Check for Forbid {
     }
 }
 
-pub(crate) async fn queue(fleet: &Fleet, check: Arc<dyn Check>, limits: Limits) -> MergeQueue {
+pub(crate) async fn queue<C: Check>(fleet: &Fleet, check: &Arc<C>, limits: Limits) -> MergeQueue {
     let config = QueueConfig::new(fleet.base).with_limits(limits);
+    let check = Arc::<C>::clone(check);
     MergeQueue::open(fleet.repo.clone(), config, check)
         .await
         .unwrap()
