@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use agent_core::{AgentId, Effect, EffectClass, ErrorKind, Failure, IdempotencyKey, Retry, TaskId, Timestamp};
+use agent_core::{AgentId, Effect, EffectClass, ErrorKind, Failure, Retry, TaskId, Timestamp};
 use agent_identity::{DidKey, KeyId, Purpose, Signature};
 use agent_memory::{Draft as Memory, MemoryStoreExt, Namespace};
 use agent_orch::merge::git::{Draft, Repository};
@@ -196,6 +196,7 @@ const PROPOSE: &str = "propose_change";
 
 /// The arguments of the tool, beside the file's new bytes.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "agent_tools::schemars")]
 struct Propose {
     /// The task the change settles.
     task: String,
@@ -211,6 +212,7 @@ struct Propose {
 
 /// The arguments as the tool gets them.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "agent_tools::schemars")]
 struct ProposeWhole {
     #[serde(flatten)]
     proposal: Propose,
@@ -220,6 +222,7 @@ struct ProposeWhole {
 
 /// Bytes in JSON: text where possible.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(crate = "agent_tools::schemars")]
 #[serde(rename_all = "snake_case")]
 enum Bytes {
     /// UTF-8 text.
@@ -256,12 +259,19 @@ impl Bytes {
 }
 
 /// Makes the tool with which agents propose changes: a signed commit on a branch of its own.
-pub(crate) fn propose_tool(repo: Repository, stack: Arc<OnceLock<Stack>>, at: Timestamp) -> Tool {
+pub(crate) fn propose_tool(
+    repo: Arc<OnceLock<(Repository, i64)>>,
+    stack: Arc<OnceLock<Stack>>,
+) -> Tool {
     let about = "Proposes new content for one file as a signed commit on a branch of its own.";
     Tool::new(PROPOSE, about, move |call: agent_tools::Invocation, args: ProposeWhole| {
-        let (repo, stack) = (repo.clone(), Arc::clone(&stack));
+        let (repo, stack) = (Arc::clone(&repo), Arc::clone(&stack));
         async move {
-            let stack = stack.get().ok_or_else(|| ToolError::failed("the stack is not open"))?;
+            let not_open = || ToolError::failed("no run is open");
+            let stack = stack.get().ok_or_else(not_open)?;
+            // All commits of a run carry its time, so that proposing again makes the same commit.
+            let (repo, at_ms) = repo.get().ok_or_else(not_open)?;
+            let at = Timestamp::from_unix_ms(*at_ms);
             let ProposeWhole { proposal, content } = args;
             let content = content.into_bytes().ok_or_else(|| ToolError::failed("bad content"))?;
             let did: DidKey = call.scope.actor.as_str().parse()?;
@@ -273,8 +283,8 @@ pub(crate) fn propose_tool(repo: Repository, stack: Arc<OnceLock<Stack>>, at: Ti
             let keys = stack.keys();
             let made = repo
                 .propose(draft, |bytes| async move {
-                    let signed =
-                        keys.sign(&stack.host_scope(), KeyId::from(did), Purpose::COMMIT, bytes);
+                    let scope = stack.host_scope();
+                    let signed = keys.sign(&scope, KeyId::from(did), Purpose::COMMIT, bytes);
                     Ok(Some(signed.await?.to_string()))
                 })
                 .await?;
@@ -371,9 +381,4 @@ fn failed(code: &str, message: &str) -> Error {
 
 fn broken(error: &anyhow::Error) -> Error {
     failed("hygiene.bad_edit", &format!("{error:#}"))
-}
-
-/// Makes a key that is the same for every try.
-pub(crate) fn key_of(text: &str) -> Option<IdempotencyKey> {
-    IdempotencyKey::new(agent_core::Digest::of_bytes(text.as_bytes()).to_string()).ok()
 }
