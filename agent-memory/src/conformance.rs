@@ -3,6 +3,14 @@
 //! A backend's test gives [`memory_conformance!`](crate::memory_conformance) a function that makes
 //! an empty store on a [`Bench`]'s clock and embedder, with whatever must be kept alive beside it.
 
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::cognitive_complexity,
+    reason = "a law fails by panicking, and tells one story in one function"
+)]
+
 mod erasure;
 mod graph;
 mod isolation;

@@ -58,10 +58,6 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
 #[cfg(feature = "sqlite")]
 impl Error {
     /// An id in the store that cannot be read.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "used as a function for `map_err`"
-    )]
     pub(crate) fn stored(_source: agent_core::Error) -> Self {
         Self::corrupt("an id has no known form")
     }

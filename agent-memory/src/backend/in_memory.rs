@@ -24,7 +24,7 @@ use crate::validity;
 pub struct InMemory {
     env: Env,
     embedder: Arc<dyn Embedder>,
-    partitions: Arc<RwLock<BTreeMap<(Arc<str>, Namespace), State>>>,
+    partitions: Arc<RwLock<BTreeMap<Place, State>>>,
 }
 
 impl fmt::Debug for InMemory {
@@ -34,6 +34,9 @@ impl fmt::Debug for InMemory {
             .finish_non_exhaustive()
     }
 }
+
+/// A tenant and a namespace of it.
+type Place = (Arc<str>, Namespace);
 
 /// One namespace.
 struct State {
@@ -56,7 +59,7 @@ impl InMemory {
         }
     }
 
-    fn check(&self, scope: &Scope, at: Namespace) -> Result<(Arc<str>, Namespace)> {
+    fn check(&self, scope: &Scope, at: Namespace) -> Result<Place> {
         scope
             .check(self.env.clock.as_ref())
             .map_err(Error::stopped)?;

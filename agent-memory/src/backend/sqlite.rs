@@ -225,7 +225,7 @@ impl Sqlite {
 
 fn register_space(tx: &Tx<'_>, name: &str, dimensions: usize) -> Result<i64> {
     let dimensions = i64::try_from(dimensions)
-        .map_err(|_| Error::invalid("embedder", "its vectors are too long"))?;
+        .map_err(|_too_large| Error::invalid("embedder", "its vectors are too long"))?;
     let known: Option<(i64, i64)> = tx
         .sql()
         .query_row(

@@ -60,8 +60,10 @@ pub async fn a_score_is_the_sum_of_its_explanation(subject: Subject) {
             .await;
         related.expect("related");
     }
-    let mut weights = Weights::default();
-    weights.recency = 0.5;
+    let weights = Weights {
+        recency: 0.5,
+        ..Weights::default()
+    };
     let query = Query::new(at, "what of turbine 2?").with_weights(weights);
     let hits = subject.found(&scope, query).await;
     assert_eq!(hits.len(), 10);
@@ -206,10 +208,9 @@ pub async fn query_syntax_is_plain_text(subject: Subject) {
 /// Queries beyond the limits are refused.
 pub async fn hostile_queries_are_refused(subject: Subject) {
     let (scope, at) = (somebody(), home());
-    let weights = |recency: f32| {
-        let mut weights = Weights::default();
-        weights.recency = recency;
-        weights
+    let weights = |recency: f32| Weights {
+        recency,
+        ..Weights::default()
     };
     let query = || Query::new(at.clone(), "x");
     let many = (0..17).fold(Filter::new(), |f, n| f.label("k", Test::AtLeast(n)));
@@ -249,8 +250,10 @@ pub async fn a_thread_lends_its_context(subject: Subject) {
         .add(&scope, at.clone(), drafts)
         .await
         .expect("added");
-    let mut weights = Weights::default();
-    weights.dense = 0.0;
+    let weights = Weights {
+        dense: 0.0,
+        ..Weights::default()
+    };
     let query = Query::new(at, "holidays").with_weights(weights);
     let texts = subject.texts(&scope, query).await;
     assert_eq!(
@@ -284,8 +287,10 @@ pub async fn entities_in_the_question_count(subject: Subject) {
         .relate(&scope, at.clone(), relations)
         .await
         .expect("related");
-    let mut weights = Weights::default();
-    weights.dense = 0.0;
+    let weights = Weights {
+        dense: 0.0,
+        ..Weights::default()
+    };
     let ask = |text: &str| Query::new(at.clone(), text).with_weights(weights.clone());
     let hits = subject
         .found(&scope, ask("Does ana lopez adore mountains?"))
@@ -320,8 +325,10 @@ pub async fn recency_counts_if_asked_for(subject: Subject) {
         .add(&scope, at.clone(), drafts)
         .await
         .expect("added");
-    let mut weights = Weights::default();
-    weights.dense = 0.0;
+    let mut weights = Weights {
+        dense: 0.0,
+        ..Weights::default()
+    };
     let query = Query::new(at, "soup").with_weights(weights.clone());
     let plain = subject.found(&scope, query.clone()).await;
     assert_eq!(plain[0].memory.id, added[1].id);

@@ -25,7 +25,7 @@ impl Vocabulary {
     /// Reads pieces separated by new lines.
     pub(super) fn parse(bytes: &'static [u8]) -> Result<Self> {
         let text = std::str::from_utf8(bytes)
-            .map_err(|_| Error::corrupt("the bundled vocabulary is not UTF-8"))?;
+            .map_err(|_not_utf8| Error::corrupt("the bundled vocabulary is not UTF-8"))?;
         let mut vocabulary = Self {
             starts: HashMap::new(),
             continuations: HashMap::new(),

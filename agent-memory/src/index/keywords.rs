@@ -32,7 +32,8 @@ pub(super) struct Keywords {
 impl Keywords {
     /// Adds the text of a row; rows come in rising order.
     pub(super) fn insert(&mut self, row: usize, text: &str) {
-        let mut length = 0;
+        // FTS5 counts the word that names the namespace too.
+        let mut length = 1;
         let mut terms: Vec<usize> = Vec::new();
         for_each_term(text, |term| {
             length += 1;

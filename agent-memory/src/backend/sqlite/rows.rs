@@ -20,7 +20,7 @@ pub(super) const fn id_of(bytes: [u8; 16]) -> MemoryId {
 }
 
 pub(super) fn actor_of(name: &str) -> Result<Principal> {
-    Principal::new(name).map_err(|_| Error::corrupt("an actor has no known form"))
+    Principal::new(name).map_err(|_name| Error::corrupt("an actor has no known form"))
 }
 
 pub(super) fn kind_of(name: &str) -> Result<Kind> {
@@ -32,7 +32,7 @@ pub(super) fn trust_of(rank: i64) -> Result<Trust> {
 }
 
 pub(super) fn metadata_of(json: &str) -> Result<Metadata> {
-    serde_json::from_str(json).map_err(|_| Error::corrupt("labels have no known form"))
+    serde_json::from_str(json).map_err(|_json| Error::corrupt("labels have no known form"))
 }
 
 pub(super) fn vector_bytes(vector: &Quantized) -> Vec<u8> {

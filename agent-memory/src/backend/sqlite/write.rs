@@ -1,6 +1,11 @@
 //! Writes as functions of a transaction, so that several layers' writes can be committed together.
 //! The indexes in main memory need no word of them: they catch up from the tables.
 
+#![expect(
+    clippy::needless_pass_by_ref_mut,
+    reason = "a write has its transaction for itself, as the store hands it out"
+)]
+
 use std::collections::BTreeSet;
 
 use agent_core::store::{Tx, sql};
@@ -202,9 +207,18 @@ fn add_one(at: &At<'_, '_>, space: Option<i64>, new: &PreparedDraft) -> Result<A
             &new.vector.as_ref().map(vector_bytes),
         ],
     )?;
+    attach(at, seq, new, &sources)?;
+    Ok(Added {
+        id: new.id,
+        is_new: true,
+    })
+}
+
+/// Writes what an entry points to: its words, sources and key.
+fn attach(at: &At<'_, '_>, seq: i64, new: &PreparedDraft, sources: &BTreeSet<i64>) -> Result<()> {
     at.run(
         "INSERT INTO memory_fts (rowid, scope, text) VALUES (?1, 'p' || ?2, ?3)",
-        &[&seq, &at.partition, &draft.text],
+        &[&seq, &at.partition, &new.draft.text],
     )?;
     for source in sources {
         at.run(
@@ -218,10 +232,7 @@ fn add_one(at: &At<'_, '_>, space: Option<i64>, new: &PreparedDraft) -> Result<A
             &[key.as_bytes(), &id_bytes(new.id), new.content.as_bytes()],
         )?;
     }
-    Ok(Added {
-        id: new.id,
-        is_new: true,
-    })
+    Ok(())
 }
 
 /// What the draft's key stands for already.
@@ -251,7 +262,8 @@ struct End<'a> {
 }
 
 fn end_validity(at: &At<'_, '_>, id: MemoryId, end: &End<'_>) -> Result<()> {
-    let found: Option<(i64, String, i64, Option<i64>, Option<[u8; 16]>)> = at
+    type Found = (i64, String, i64, Option<i64>, Option<[u8; 16]>);
+    let found: Option<Found> = at
         .tx
         .sql()
         .prepare_cached(
