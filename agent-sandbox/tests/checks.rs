@@ -405,7 +405,7 @@ impl Random {
 }
 
 /// What the scanners branch on.
-const PARTS: [&str; 70] = [
+const PARTS: [&str; 71] = [
     " ",
     "  ",
     "\t",
@@ -472,6 +472,7 @@ const PARTS: [&str; 70] = [
     "TODO",
     "password=\"",
     "AKIA",
+    "eyJ.",
     "-----BEGIN ",
     "=|\n",
     "é",

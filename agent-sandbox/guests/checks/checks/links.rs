@@ -12,6 +12,12 @@ use super::syntax::{self, Syntax};
 /// Characters of a target that is looked up; nobody writes longer ones by hand.
 const TARGET_BYTES_MAX: usize = 1000;
 
+/// Parentheses within each other in a target.
+const PARENTHESES_MAX: usize = 8;
+
+/// Bytes of a path; git and file systems allow no longer ones.
+const PATH_BYTES_MAX: usize = 4096;
+
 /// Other files that are read for their headings.
 const FILES_READ_MAX: usize = 200;
 
@@ -83,6 +89,7 @@ fn target(text: &[u8], start: usize, is_inline: bool) -> &[u8] {
     let mut depth = 0_usize;
     for (at, byte) in limit.iter().enumerate() {
         match byte {
+            b'(' if depth == PARENTHESES_MAX => return &[],
             b'(' => depth += 1,
             b')' if is_inline && depth == 0 => return bytes::slice(limit, 0, at),
             b')' => depth = depth.saturating_sub(1),
@@ -108,7 +115,7 @@ impl<'a> Known<'a> {
         };
         for path in paths
             .split(|byte| *byte == b'\n')
-            .filter(|path| !path.is_empty())
+            .filter(|path| (1..=PATH_BYTES_MAX).contains(&path.len()))
         {
             known.files.insert(path);
             let mut folder = path;

@@ -149,7 +149,11 @@ pub(crate) fn check(input: &Input<'_>, report: &mut Report) {
         while at < line.text.len() {
             let is_start = at == 0 || !bytes::is_word(bytes::at(line.text, at - 1));
             let found = if is_start { token(line.text, at) } else { None };
-            if let Some((kind, end)) = found {
+            let Some((kind, end)) = found else {
+                at += 1;
+                continue;
+            };
+            if let Some(kind) = kind {
                 tell(
                     report,
                     line.start + at,
@@ -158,10 +162,8 @@ pub(crate) fn check(input: &Input<'_>, report: &mut Report) {
                     (at, end),
                 );
                 end_of_last = line.start + end;
-                at = end;
-            } else {
-                at += 1;
             }
+            at = end;
         }
         let is_free = line.start >= end_of_last || end_of_last > line.end;
         if is_free && !is_locked && line.text.len() <= LINE_BYTES_MAX {
@@ -190,8 +192,8 @@ fn tell(
     });
 }
 
-/// The token of a known issuer at a position, and where it ends.
-fn token(text: &[u8], at: usize) -> Option<(&'static Kind, usize)> {
+/// Where what starts like a token of a known issuer ends, and of which kind it is if it is one.
+fn token(text: &[u8], at: usize) -> Option<(Option<&'static Kind>, usize)> {
     let kind = KINDS
         .iter()
         .find(|kind| bytes::starts_at(text, at, kind.prefix))?;
@@ -211,7 +213,7 @@ fn token(text: &[u8], at: usize) -> Option<(&'static Kind, usize)> {
     let whole = bytes::slice(text, at, end);
     let is_real =
         is_sized && is_upper && is_jwt && is_end && is_random(body, 8) && !is_placeholder(whole);
-    is_real.then_some((kind, end))
+    Some((Some(kind).filter(|_| is_real), end))
 }
 
 /// Bytes after the header in which the body of a key has to start.
