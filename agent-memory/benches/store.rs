@@ -64,7 +64,7 @@ fn text(n: usize, n_words: usize) -> String {
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
         // Every third word is one of many, as names and numbers are.
-        if (x >> 60) % 3 == 0 {
+        if (x >> 60).is_multiple_of(3) {
             format!("w{}", (x >> 33) % 20_000)
         } else {
             WORDS

@@ -67,7 +67,7 @@ async fn any_text_has_a_finite_vector_of_bounded_cost() {
     assert_eq!(vectors.len(), texts.len());
     for (text, vector) in texts.iter().zip(&vectors) {
         assert_eq!(vector.len(), embedder.dimensions());
-        assert!(vector.iter().all(|x| x.is_finite()), "{:.20}", text);
+        assert!(vector.iter().all(|x| x.is_finite()), "{text:.20}");
         assert!(norm(vector) < 1.0 + 1e-4);
     }
     assert!(norm(&vectors[0]).abs() < 1e-9);

@@ -1,6 +1,6 @@
 //! The derived indexes against one another: postings against FTS5, the graph against the scan.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Random calls against a model of a few lines: what was added and not erased is there, is found
 //! by a search for it, and nothing else is.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,9 @@ use agent_core::{IdempotencyKey, Principal, Scope};
 use agent_memory::backend::sqlite::Config;
 use agent_memory::backend::{InMemory, Sqlite};
 use agent_memory::conformance::Bench;
-use agent_memory::{Draft, MemoryId, MemoryStore, MemoryStoreExt, Namespace, Query, Selection};
+use agent_memory::{
+    Added, Draft, MemoryId, MemoryStore, MemoryStoreExt, Namespace, Query, Selection,
+};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -57,6 +59,25 @@ struct Model {
 }
 
 impl Model {
+    fn nth(&self, nth: usize) -> Option<MemoryId> {
+        self.memories.get(nth).map(|memory| memory.0)
+    }
+
+    fn check_added(&mut self, key: Option<u8>, text: u8, added: agent_memory::Result<Added>) {
+        let Some((id, same)) = key.and_then(|key| self.keys.get(&key).copied()) else {
+            let id = added.unwrap().id;
+            self.memories.push((id, format!("word{text} spoken"), None));
+            self.keys.extend(key.map(|key| (key, (id, text))));
+            return;
+        };
+        if same == text && self.memories.iter().any(|memory| memory.0 == id) {
+            let added = added.unwrap();
+            assert_eq!((added.id, added.is_new), (id, false));
+        } else {
+            assert!(added.is_err());
+        }
+    }
+
     fn erase(&mut self, id: MemoryId) {
         self.memories.retain(|memory| memory.0 != id);
         while let Some(orphan) = self.memories.iter().find_map(|(derived, _, source)| {
@@ -81,98 +102,73 @@ fn place(n: usize) -> (Scope, Namespace) {
 async fn run(store: &dyn MemoryStore, calls: &[Call]) {
     let mut models = [Model::default(), Model::default(), Model::default()];
     for call in calls {
+        let (Call::Add { place: n, .. }
+        | Call::Derive { place: n, .. }
+        | Call::Forget { place: n, .. }
+        | Call::ForgetAll { place: n }) = *call;
+        let (scope, at) = place(n);
+        let model = &mut models[n];
         match *call {
-            Call::Add {
-                place: n,
-                key,
-                text,
-            } => {
-                let (scope, at) = place(n);
+            Call::Add { key, text, .. } => {
                 let mut draft = Draft::event(format!("word{text} spoken"));
                 if let Some(key) = key {
                     draft = draft.with_key(IdempotencyKey::new(format!("key{key}")).unwrap());
                 }
                 let added = store.add_one(&scope, at, draft).await;
-                let known = key.and_then(|key| models[n].keys.get(&key).copied());
-                match known {
-                    Some((id, same))
-                        if same == text && models[n].memories.iter().any(|m| m.0 == id) =>
-                    {
-                        let added = added.unwrap();
-                        assert_eq!((added.id, added.is_new), (id, false));
-                    }
-                    Some(_) => assert!(added.is_err()),
-                    None => {
-                        let id = added.unwrap().id;
-                        models[n]
-                            .memories
-                            .push((id, format!("word{text} spoken"), None));
-                        models[n].keys.extend(key.map(|key| (key, (id, text))));
-                    }
-                }
+                model.check_added(key, text, added);
             }
-            Call::Derive {
-                place: n,
-                nth,
-                text,
-            } => {
-                let Some(source) = models[n].memories.get(nth).map(|memory| memory.0) else {
+            Call::Derive { nth, text, .. } => {
+                let Some(source) = model.nth(nth) else {
                     continue;
                 };
-                let (scope, at) = place(n);
                 let text = format!("word{text} derived");
                 let draft = Draft::fact(text.clone()).derived_from(source);
                 let id = store.add_one(&scope, at, draft).await.unwrap().id;
-                models[n].memories.push((id, text, Some(source)));
+                model.memories.push((id, text, Some(source)));
             }
-            Call::Forget { place: n, nth } => {
-                let Some(id) = models[n].memories.get(nth).map(|memory| memory.0) else {
-                    continue;
-                };
-                let (scope, at) = place(n);
-                store
-                    .forget_one(&scope, at, id, String::new())
-                    .await
-                    .unwrap();
-                models[n].erase(id);
+            Call::Forget { nth, .. } => {
+                let Some(id) = model.nth(nth) else { continue };
+                let reason = String::new();
+                store.forget_one(&scope, at, id, reason).await.unwrap();
+                model.erase(id);
             }
-            Call::ForgetAll { place: n } => {
-                let (scope, at) = place(n);
-                let receipt = store
-                    .forget(&scope, at, Selection::All, String::new())
-                    .await
-                    .unwrap();
-                assert_eq!(receipt.erased.len(), models[n].memories.len());
-                models[n].memories.clear();
+            Call::ForgetAll { .. } => {
+                let (what, reason) = (Selection::All, String::new());
+                let receipt = store.forget(&scope, at, what, reason).await.unwrap();
+                assert_eq!(receipt.erased.len(), model.memories.len());
+                model.memories.clear();
             }
         }
     }
     for (n, model) in models.iter().enumerate() {
-        let (scope, at) = place(n);
-        for (id, text, source) in &model.memories {
-            let memory = store.get(&scope, at.clone(), *id).await.unwrap();
-            assert_eq!(&memory.text, text);
-            assert_eq!(memory.provenance.sources.first(), source.as_ref());
-        }
-        for word in 0..6 {
-            let word = format!("word{word}");
-            let query = Query::new(at.clone(), word.clone()).with_limit(1_000);
-            let hits = store.search(&scope, query).await.unwrap();
-            let mut found: Vec<MemoryId> = hits
-                .iter()
-                .filter(|hit| hit.explanation.keyword > 0.0)
-                .map(|hit| hit.memory.id)
-                .collect();
-            found.sort();
-            let mut expected: Vec<MemoryId> = model
-                .memories
-                .iter()
-                .filter(|memory| memory.1.starts_with(&format!("{word} ")))
-                .map(|memory| memory.0)
-                .collect();
-            expected.sort();
-            assert_eq!(found, expected);
-        }
+        compare(store, place(n), model).await;
+    }
+}
+
+async fn compare(store: &dyn MemoryStore, (scope, at): (Scope, Namespace), model: &Model) {
+    for (id, text, source) in &model.memories {
+        let memory = store.get(&scope, at.clone(), *id).await.unwrap();
+        assert_eq!(&memory.text, text);
+        assert_eq!(memory.provenance.sources.first(), source.as_ref());
+    }
+    for word in 0..6 {
+        let word = format!("word{word}");
+        let query = Query::new(at.clone(), word.clone()).with_limit(1_000);
+        let hits = store.search(&scope, query).await.unwrap();
+        let mut found: Vec<MemoryId> = hits
+            .iter()
+            .filter(|hit| hit.explanation.keyword > 0.0)
+            .map(|hit| hit.memory.id)
+            .collect();
+        found.sort();
+        let mut expected: Vec<MemoryId> = model
+            .memories
+            .iter()
+            .filter(|memory| memory.1.starts_with(&format!("{word} ")))
+            .map(|memory| memory.0)
+            .collect();
+        expected.sort();
+        assert_eq!(found, expected);
     }
 }
 
