@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 pub mod backend;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 pub mod exec;
 mod files;
