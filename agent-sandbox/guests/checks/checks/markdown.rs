@@ -158,7 +158,7 @@ fn fence(text: &[u8]) -> Option<(u8, usize)> {
 
 /// Marks code spans, tags, comments and addresses between two positions.
 fn inlines(file: &[u8], start: usize, end: usize, map: &mut Map) {
-    let spans = code_spans(file, start, end);
+    let mut spans = code_spans(file, start, end).into_iter().peekable();
     let block = bytes::slice(file, 0, end);
     let mut tags = Next {
         needle: b">",
@@ -170,9 +170,11 @@ fn inlines(file: &[u8], start: usize, end: usize, map: &mut Map) {
     };
     let mut at = start;
     while at < end {
-        if let Some(close) = spans.get(&at) {
-            map.set(at, *close, Class::Inert);
-            at = *close;
+        // A tag may have passed the start of a span.
+        while spans.next_if(|(open, _)| *open < at).is_some() {}
+        if let Some((_, close)) = spans.next_if(|(open, _)| *open == at) {
+            map.set(at, close, Class::Inert);
+            at = close;
             continue;
         }
         let stop = match bytes::at(file, at) {
@@ -192,7 +194,7 @@ fn inlines(file: &[u8], start: usize, end: usize, map: &mut Map) {
 }
 
 /// Where each code span starts and ends.
-fn code_spans(file: &[u8], start: usize, end: usize) -> BTreeMap<usize, usize> {
+fn code_spans(file: &[u8], start: usize, end: usize) -> Vec<(usize, usize)> {
     let mut runs = Vec::new();
     let mut at = start;
     while at < end {
@@ -207,21 +209,21 @@ fn code_spans(file: &[u8], start: usize, end: usize) -> BTreeMap<usize, usize> {
         }
     }
     let mut next_of_length = BTreeMap::new();
-    let mut closers = BTreeMap::new();
-    for (open, stop) in runs.iter().rev() {
-        if let Some(close) = next_of_length.insert(stop - open, (*open, *stop)) {
-            closers.insert(*open, close.1);
-        }
+    // From the last to the first: each run ends where the next of its length ends, if there is one.
+    for (open, stop) in runs.iter_mut().rev() {
+        let n = *stop - *open;
+        let close = next_of_length.insert(n, *stop);
+        *stop = close.unwrap_or(*open);
     }
-    let mut spans = BTreeMap::new();
     let mut free_from = start;
-    for (open, _) in runs {
-        if let Some(close) = closers.get(&open).filter(|_| open >= free_from) {
-            spans.insert(open, *close);
+    runs.retain(|(open, close)| {
+        let is_span = close > open && *open >= free_from;
+        if is_span {
             free_from = *close;
         }
-    }
-    spans
+        is_span
+    });
+    runs
 }
 
 /// Whether a byte after `<` makes it a tag.
