@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::store::{self, Db, Durability};
-use agent_core::{AgentId, Amount, Digest, Env, Gate, Principal, Scope};
+use agent_core::{AgentId, Amount, Digest, Env, Gate, Principal, Scope, Timestamp};
 use agent_identity::backend::{SqliteGrantStore, SqliteKeyStore};
 use agent_identity::vault::Unlock;
 use agent_identity::{
@@ -17,11 +17,12 @@ use agent_pay::backend::sqlite as ledger;
 use agent_pay::{BudgetPath, OpenBudget, RateCard};
 use agent_sandbox::Runtime;
 use agent_tools::Toolset;
+use serde_json::Value;
 
 use crate::backend::sqlite::Sqlite;
 use crate::error::{Error, Result};
 use crate::fleet::{Fleet, Pool};
-use crate::journal::Journal;
+use crate::journal::{Journal, NewRun, Run};
 use crate::runner::Member;
 
 /// How a stack is opened.
@@ -97,8 +98,11 @@ pub(crate) struct Enlisted {
     pub(crate) gate: Arc<dyn Gate>,
 }
 
-/// How long the grants of a run hold; opening it again renews them.
-const GRANTS_LAST: Duration = Duration::from_secs(7 * 86_400);
+/// How long the grants of a run hold at least; opening it again renews them.
+const GRANTS_LAST: Duration = Duration::from_secs(7 * DAY_S);
+/// A day in seconds. Grants end at midnight, so that those issued again on the same day are the
+/// same grants.
+const DAY_S: u64 = 86_400;
 /// The name of the host's own key.
 const HOST_KEY: &str = "host";
 
@@ -213,6 +217,18 @@ impl Stack {
         Scope::new(self.inner.host_name.clone())
     }
 
+    /// Opens the run of `subject`, or the unfinished one with what it was opened with.
+    ///
+    /// # Errors
+    /// `Invalid` for an oversized subject; the store's.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn open_run(&self, fleet: &Fleet, subject: &str, meta: Value) -> Result<Run> {
+        let run = NewRun::new(subject, fleet.digest()?, meta);
+        self.inner.journal.open_run(&self.host_scope(), run).await
+    }
+
     /// Returns what a budget has left, held and spent.
     ///
     /// # Errors
@@ -316,7 +332,9 @@ impl Stack {
             .filter_map(|grant| grant.split_once(':'))
             .map(|(action, target)| Capability::new(action, target))
             .collect::<Result<_, _>>()?;
-        let expires = self.inner.env.clock.now().after(GRANTS_LAST);
+        let day_ms = i64::try_from(DAY_S * 1_000).unwrap_or(i64::MAX);
+        let until_ms = self.inner.env.clock.now().after(GRANTS_LAST).as_unix_ms();
+        let expires = Timestamp::from_unix_ms(until_ms - until_ms.rem_euclid(day_ms) + day_ms);
         Ok(Terms::new(subject.did, capabilities, expires))
     }
 }
