@@ -20,7 +20,7 @@ use crate::door::{Chaos, Door};
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::inbox::{Answer, Request, RequestId};
-use crate::journal::{Counts, NewRun, Run};
+use crate::journal::{Counts, Run};
 use crate::runner::{AgentFactory, Member, Shared, work};
 use crate::stack::Stack;
 use crate::supervise::{Child, Supervised, supervise};
@@ -73,20 +73,19 @@ impl Supervisor {
         self
     }
 
-    /// Opens the run of `subject`, or resumes the unfinished one, and starts all agents.
+    /// Starts all agents on a run that [`Stack::open_run`] opened.
     ///
     /// # Errors
-    /// `Invalid` if a pool names an agent that is not registered or the manifest does not fit;
-    /// the store's, the ledger's and the key store's.
+    /// `NotFound` if a pool or lane names an agent that is not registered; `Invalid` if the
+    /// manifest does not fit; the store's, the ledger's and the key store's.
     ///
     /// # Cancel safety
-    /// Not cancel safe in that a run may have been opened; starting again resumes it.
-    pub async fn start(self, subject: &str, meta: Value) -> Result<RunHandle> {
+    /// Cancel safe: starting again continues.
+    pub async fn start(self, run: Run) -> Result<RunHandle> {
         self.fleet.check()?;
         let members = self.stack.enlist(&self.fleet).await?;
         let host = self.stack.host_scope();
         let journal = self.stack.journal();
-        let run = journal.open_run(&host, NewRun::new(subject, self.fleet.digest()?, meta)).await?;
         let door = Door::new(
             Arc::clone(&journal),
             members.gate,
