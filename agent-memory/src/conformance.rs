@@ -169,7 +169,7 @@ fn home() -> Namespace {
     Namespace::new("fleet/pool/agent").expect("a valid path")
 }
 
-/// Runs every law on a backend. `$make` is an async function from a [`Bench`](conformance::Bench)
+/// Runs every law on a backend. `$make` is an async function from a [`Bench`](crate::conformance::Bench)
 /// to an empty store, `Arc<dyn MemoryStore>`, and a guard that is kept until the law has ended.
 #[macro_export]
 macro_rules! memory_conformance {

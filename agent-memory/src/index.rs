@@ -26,6 +26,7 @@ pub(crate) use vectors::Quantized;
 pub(crate) use vectors::hnsw::Ann;
 
 /// Erased rows are swept out by a rebuild when they are this many and a fifth of all.
+#[cfg(feature = "sqlite")]
 const DEAD_MIN: usize = 1_024;
 
 /// When which index is used.
@@ -92,6 +93,7 @@ pub(crate) struct Partition {
     /// None if the namespace is larger than the limit.
     keywords: Option<Keywords>,
     graph: Graph,
+    #[cfg(feature = "sqlite")]
     last_seq: i64,
 }
 
@@ -106,24 +108,29 @@ impl Partition {
             vectors: Vectors::new(dimensions),
             keywords: (limits.postings_max > 0).then(Keywords::default),
             graph: Graph::default(),
+            #[cfg(feature = "sqlite")]
             last_seq: 0,
         }
     }
 
     /// The number of the last change this index has seen.
+    #[cfg(feature = "sqlite")]
     pub(crate) const fn last_seq(&self) -> i64 {
         self.last_seq
     }
 
+    #[cfg(feature = "sqlite")]
     pub(crate) fn seen(&mut self, seq: i64) {
         self.last_seq = self.last_seq.max(seq);
     }
 
     /// Whether words are looked up here; if not, the backend's own keyword index must be asked.
+    #[cfg(feature = "sqlite")]
     pub(crate) const fn has_keywords(&self) -> bool {
         self.keywords.is_some()
     }
 
+    #[cfg(feature = "sqlite")]
     pub(crate) fn is_stale(&self) -> bool {
         let n_dead = self.rows.len() - self.by_id.len();
         n_dead >= DEAD_MIN && n_dead * 5 >= self.rows.len()

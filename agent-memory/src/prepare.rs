@@ -19,6 +19,7 @@ pub struct Prepared {
     pub(crate) tenant: Arc<str>,
     pub(crate) at: Namespace,
     pub(crate) actor: Principal,
+    #[cfg(feature = "sqlite")]
     pub(crate) space: String,
     pub(crate) drafts: Vec<PreparedDraft>,
 }
@@ -100,6 +101,7 @@ pub async fn prepare(
         tenant,
         at,
         actor: scope.actor.clone(),
+        #[cfg(feature = "sqlite")]
         space: embedder.space().to_owned(),
         drafts,
     })
