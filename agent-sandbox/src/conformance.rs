@@ -32,7 +32,10 @@ pub fn env() -> Env {
 /// The guest of the laws: each command is one thing a program, or an attacker, does.
 #[must_use]
 pub fn probe() -> Program {
-    Program::wasm("probe", include_bytes!("../guests/probe/probe.wasm").as_slice())
+    Program::wasm(
+        "probe",
+        include_bytes!("../guests/probe/probe.wasm").as_slice(),
+    )
 }
 
 fn scope() -> Scope {
@@ -52,13 +55,21 @@ async fn launch_limited(runtime: &Arc<dyn Runtime>, limits: Limits) -> Arc<dyn S
 }
 
 async fn output(sandbox: &Arc<dyn Sandbox>, args: &[&str]) -> Output {
-    sandbox.output(&scope(), command(args)).await.expect("run the guest")
+    sandbox
+        .output(&scope(), command(args))
+        .await
+        .expect("run the guest")
 }
 
 /// Runs a command that must succeed and returns what it printed.
 async fn line(sandbox: &Arc<dyn Sandbox>, args: &[&str]) -> String {
     let output = output(sandbox, args).await;
-    assert!(output.is_success(), "{args:?}: {:?} {}", output.outcome.exit, output.stderr_lossy());
+    assert!(
+        output.is_success(),
+        "{args:?}: {:?} {}",
+        output.outcome.exit,
+        output.stderr_lossy()
+    );
     output.stdout_lossy().trim_end().to_owned()
 }
 

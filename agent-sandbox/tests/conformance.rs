@@ -8,9 +8,13 @@ use agent_core::Env;
 use agent_sandbox::backend::wasm::{Config, WasmRuntime};
 use agent_sandbox::conformance::Made;
 
-/// A small pool: laws run side by side, and each runtime reserves address space.
+/// A small pool, since laws run side by side and each runtime reserves address space; and one
+/// cache, so that the probe is compiled once.
 fn config(env: Env) -> Config {
-    Config::new(env).with_concurrency_max(8)
+    let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/agent-sandbox-cache");
+    Config::new(env)
+        .with_concurrency_max(8)
+        .with_cache(cache, None)
 }
 
 mod pooled {
@@ -27,7 +31,10 @@ mod unpooled {
     use super::*;
 
     async fn make(env: Env) -> Made<()> {
-        (Arc::new(WasmRuntime::open(config(env).with_pooling(false)).unwrap()), ())
+        (
+            Arc::new(WasmRuntime::open(config(env).with_pooling(false)).unwrap()),
+            (),
+        )
     }
 
     agent_sandbox::sandbox_conformance!(make);

@@ -12,7 +12,10 @@ use crate::{Exit, Limits, Mount, Overflow, Runtime, SandboxExt as _, Spec, Strea
 pub async fn output_flood_stops(runtime: Arc<dyn Runtime>) {
     let sandbox = launch_limited(&runtime, Limits::new().with_output_bytes_max(10_000, 100)).await;
     let flooded = output(&sandbox, &["flood", "100000000"]).await;
-    assert_eq!(flooded.outcome.exit, Exit::output_limit(Stream::Stdout, 10_000));
+    assert_eq!(
+        flooded.outcome.exit,
+        Exit::output_limit(Stream::Stdout, 10_000)
+    );
     assert_eq!(flooded.stdout.len(), 10_000);
     assert!(flooded.outcome.truncated);
     let exact = output(&sandbox, &["flood", "10000"]).await;
@@ -21,19 +24,26 @@ pub async fn output_flood_stops(runtime: Arc<dyn Runtime>) {
 
 /// With truncation the guest goes on, and the outcome says how much was cut off.
 pub async fn output_flood_is_truncated(runtime: Arc<dyn Runtime>) {
-    let limits =
-        Limits::new().with_output_bytes_max(10_000, 100).with_overflow(Overflow::Truncate);
+    let limits = Limits::new()
+        .with_output_bytes_max(10_000, 100)
+        .with_overflow(Overflow::Truncate);
     let sandbox = launch_limited(&runtime, limits).await;
     let flooded = output(&sandbox, &["flood", "1000000"]).await;
     assert_eq!(flooded.outcome.exit, Exit::code(0));
     assert_eq!(flooded.stdout.len(), 10_000);
-    assert_eq!((flooded.outcome.truncated, flooded.outcome.stdout_bytes), (true, 1_000_000));
+    assert_eq!(
+        (flooded.outcome.truncated, flooded.outcome.stdout_bytes),
+        (true, 1_000_000)
+    );
 }
 
 /// A loop without calls ends at the time limit, and so does a wait.
 pub async fn endless_loop_times_out(runtime: Arc<dyn Runtime>) {
-    let sandbox =
-        launch_limited(&runtime, Limits::new().with_wall_max(Duration::from_millis(20))).await;
+    let sandbox = launch_limited(
+        &runtime,
+        Limits::new().with_wall_max(Duration::from_millis(20)),
+    )
+    .await;
     for args in [["loop", ""], ["sleep", "3600000"]] {
         assert_eq!(output(&sandbox, &args).await.outcome.exit, Exit::TimedOut);
     }
@@ -48,7 +58,10 @@ pub async fn endless_recursion_traps(runtime: Arc<dyn Runtime>) {
     let exit = output(&sandbox, &["recurse"]).await.outcome.exit;
     // A guest keeps a part of its stack in its own memory, and may run out of that first.
     let kinds = [TrapKind::StackOverflow, TrapKind::OutOfBounds];
-    assert!(matches!(&exit, Exit::Trap { kind, .. } if kinds.contains(kind)), "{exit:?}");
+    assert!(
+        matches!(&exit, Exit::Trap { kind, .. } if kinds.contains(kind)),
+        "{exit:?}"
+    );
     assert_eq!(line(&sandbox, &["exit", "0"]).await, "");
 }
 
@@ -56,7 +69,10 @@ pub async fn endless_recursion_traps(runtime: Arc<dyn Runtime>) {
 pub async fn memory_bomb_is_out_of_memory(runtime: Arc<dyn Runtime>) {
     let limits = Limits::new().with_memory_bytes_max(16 << 20);
     let sandbox = launch_limited(&runtime, limits.clone()).await;
-    assert_eq!(line(&sandbox, &["allocate", "8000000"]).await, "allocated 8000000");
+    assert_eq!(
+        line(&sandbox, &["allocate", "8000000"]).await,
+        "allocated 8000000"
+    );
     let bomb = output(&sandbox, &["allocate", "100000000"]).await;
     assert_eq!(bomb.outcome.exit, Exit::out_of_memory(16 << 20));
     // Less than the program needs to start.
@@ -76,13 +92,23 @@ pub async fn fuel_runs_out(runtime: Arc<dyn Runtime>) {
 /// Two runs of the same work use the same fuel.
 pub async fn fuel_of_a_run_repeats(runtime: Arc<dyn Runtime>) {
     let sandbox = launch_limited(&runtime, Limits::new().with_fuel_max(100_000_000)).await;
-    let first = output(&sandbox, &["args"]).await.outcome.usage.get(Unit::Fuel);
-    let second = output(&sandbox, &["args"]).await.outcome.usage.get(Unit::Fuel);
+    let first = output(&sandbox, &["args"])
+        .await
+        .outcome
+        .usage
+        .get(Unit::Fuel);
+    let second = output(&sandbox, &["args"])
+        .await
+        .outcome
+        .usage
+        .get(Unit::Fuel);
     assert!(first > 0 && first == second, "{first} {second}");
 }
 
 fn with_files(limits: Limits) -> Spec {
-    Spec::new(probe()).with_mount("/", Mount::Memory).with_limits(limits)
+    Spec::new(probe())
+        .with_mount("/", Mount::Memory)
+        .with_limits(limits)
 }
 
 /// A file and all files together have a largest size.
@@ -90,15 +116,24 @@ pub async fn storage_is_bounded(runtime: Arc<dyn Runtime>) {
     let limits = Limits::new().with_storage_bytes_max(200_000, 300_000);
     let sandbox = launch(&runtime, with_files(limits)).await;
     // 51 is "no space left" in the guest's interface.
-    assert_eq!(line(&sandbox, &["grow", "/a", "100"]).await, "errno 51 after 3");
-    assert_eq!(line(&sandbox, &["grow", "/b", "100"]).await, "errno 51 after 1");
+    assert_eq!(
+        line(&sandbox, &["grow", "/a", "100"]).await,
+        "errno 51 after 3"
+    );
+    assert_eq!(
+        line(&sandbox, &["grow", "/b", "100"]).await,
+        "errno 51 after 1"
+    );
     assert!(sandbox.metrics().storage_bytes <= 300_000);
 }
 
 /// The number of files is bounded, and tiny files count.
 pub async fn number_of_files_is_bounded(runtime: Arc<dyn Runtime>) {
     let sandbox = launch(&runtime, with_files(Limits::new().with_files_max(100))).await;
-    assert_eq!(line(&sandbox, &["many-files", "/", "1000000"]).await, "errno 51 after 100");
+    assert_eq!(
+        line(&sandbox, &["many-files", "/", "1000000"]).await,
+        "errno 51 after 100"
+    );
     assert_eq!(sandbox.metrics().files, 100);
 }
 
@@ -106,7 +141,10 @@ pub async fn number_of_files_is_bounded(runtime: Arc<dyn Runtime>) {
 pub async fn open_files_are_bounded(runtime: Arc<dyn Runtime>) {
     let sandbox = launch(&runtime, with_files(Limits::new().with_open_files_max(20))).await;
     // Three streams and the mount are open already; 33 is "too many open files".
-    assert_eq!(line(&sandbox, &["many-open", "/f"]).await, "errno 33 after 16");
+    assert_eq!(
+        line(&sandbox, &["many-open", "/f"]).await,
+        "errno 33 after 16"
+    );
 }
 
 /// Paths have a largest length.
@@ -122,15 +160,31 @@ pub async fn random_bytes_are_bounded(runtime: Arc<dyn Runtime>) {
     let sandbox = launch_limited(&runtime, Limits::new().with_random_bytes_max(1_000)).await;
     assert!(line(&sandbox, &["random", "1000"]).await.starts_with("0 "));
     assert!(line(&sandbox, &["random", "1001"]).await.starts_with("28 "));
-    assert!(line(&sandbox, &["random", "100000000"]).await.starts_with("28 "));
+    assert!(
+        line(&sandbox, &["random", "100000000"])
+            .await
+            .starts_with("28 ")
+    );
 }
 
 /// The buffers of one call are bounded in number, and in what they add up to.
 pub async fn buffers_are_bounded(runtime: Arc<dyn Runtime>) {
-    let limits = Limits::new().with_iovecs_max(16).with_overflow(Overflow::Truncate);
+    let limits = Limits::new()
+        .with_iovecs_max(16)
+        .with_overflow(Overflow::Truncate);
     let sandbox = launch_limited(&runtime, limits).await;
-    assert_eq!(output(&sandbox, &["iovec-total", "16"]).await.stderr_lossy(), "0\n");
-    assert_eq!(output(&sandbox, &["iovec-total", "17"]).await.stderr_lossy(), "28\n");
+    assert_eq!(
+        output(&sandbox, &["iovec-total", "16"])
+            .await
+            .stderr_lossy(),
+        "0\n"
+    );
+    assert_eq!(
+        output(&sandbox, &["iovec-total", "17"])
+            .await
+            .stderr_lossy(),
+        "28\n"
+    );
 }
 
 /// Arguments and environment have a largest size and hold no NUL.

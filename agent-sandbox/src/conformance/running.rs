@@ -38,23 +38,40 @@ pub async fn arguments_and_environment_arrive(runtime: Arc<dyn Runtime>) {
         .with_env("A", "");
     let sandbox = launch(&runtime, spec).await;
     let args = sandbox.output(&scope(), Exec::new()).await.expect("run");
-    let expected = format!("{:?}\n", ["probe", "args", "two words", "", "ünï\n\"quote\""]);
+    let expected = format!(
+        "{:?}\n",
+        ["probe", "args", "two words", "", "ünï\n\"quote\""]
+    );
     assert_eq!(args.stdout_lossy(), expected);
-    assert_eq!(line(&sandbox, &["env"]).await, r#"[("A", ""), ("B", "2=two")]"#);
+    assert_eq!(
+        line(&sandbox, &["env"]).await,
+        r#"[("A", ""), ("B", "2=two")]"#
+    );
 }
 
 /// What an exec sets goes before what the spec sets.
 pub async fn exec_overrides_the_spec(runtime: Arc<dyn Runtime>) {
-    let spec = Spec::new(probe()).with_args(["args"]).with_env("A", "spec").with_env("B", "spec");
+    let spec = Spec::new(probe())
+        .with_args(["args"])
+        .with_env("A", "spec")
+        .with_env("B", "spec");
     let sandbox = launch(&runtime, spec).await;
-    let exec = command(&["env"]).with_env("A", "exec").with_env("C", "exec");
+    let exec = command(&["env"])
+        .with_env("A", "exec")
+        .with_env("C", "exec");
     let output = sandbox.output(&scope(), exec).await.expect("run");
     assert_eq!(
         output.stdout_lossy(),
         "[(\"A\", \"exec\"), (\"B\", \"spec\"), (\"C\", \"exec\")]\n"
     );
-    let hello = Program::wasm("hello", include_bytes!("../../guests/probe/hello.wasm").as_slice());
-    let output = sandbox.output(&scope(), Exec::new().with_program(hello)).await.expect("run");
+    let hello = Program::wasm(
+        "hello",
+        include_bytes!("../../guests/probe/hello.wasm").as_slice(),
+    );
+    let output = sandbox
+        .output(&scope(), Exec::new().with_program(hello))
+        .await
+        .expect("run");
     assert_eq!(output.stdout_lossy(), "hello from a guest\n");
 }
 
@@ -76,7 +93,10 @@ pub async fn piped_input_and_output_stream(runtime: Arc<dyn Runtime>) {
     let mut stdin = execution.take_stdin().expect("a pipe");
     assert!(execution.take_stdin().is_none());
     for text in ["one", "two"] {
-        stdin.write(format!("{text}\n").as_bytes()).await.expect("write");
+        stdin
+            .write(format!("{text}\n").as_bytes())
+            .await
+            .expect("write");
         let wanted = format!("got {text}\n");
         let mut got = Vec::new();
         while got.len() < wanted.len() {
@@ -93,21 +113,34 @@ pub async fn piped_input_and_output_stream(runtime: Arc<dyn Runtime>) {
 pub async fn streams_are_apart(runtime: Arc<dyn Runtime>) {
     let sandbox = launch(&runtime, Spec::new(probe())).await;
     let output = output(&sandbox, &["both"]).await;
-    assert_eq!((output.stdout_lossy(), output.stderr_lossy()), ("to stdout".into(), "to stderr".into()));
+    assert_eq!(
+        (output.stdout_lossy(), output.stderr_lossy()),
+        ("to stdout".into(), "to stderr".into())
+    );
 }
 
 /// A guest that aborts is a trap, and what it wrote before is kept.
 pub async fn panic_is_a_trap(runtime: Arc<dyn Runtime>) {
     let sandbox = launch(&runtime, Spec::new(probe())).await;
     let output = output(&sandbox, &["panic"]).await;
-    let trapped = matches!(output.outcome.exit, Exit::Trap { kind: TrapKind::Unreachable, .. });
+    let trapped = matches!(
+        output.outcome.exit,
+        Exit::Trap {
+            kind: TrapKind::Unreachable,
+            ..
+        }
+    );
     assert!(trapped, "{:?}", output.outcome.exit);
     assert!(output.stderr_lossy().contains("as asked"));
 }
 
 /// Usage is counted per execution and summed per sandbox.
 pub async fn usage_is_counted(runtime: Arc<dyn Runtime>) {
-    let sandbox = launch(&runtime, Spec::new(probe()).with_mount("/", crate::Mount::Memory)).await;
+    let sandbox = launch(
+        &runtime,
+        Spec::new(probe()).with_mount("/", crate::Mount::Memory),
+    )
+    .await;
     let output = output(&sandbox, &["write", "/f", "12345"]).await;
     assert_eq!(output.outcome.usage.get(Unit::Calls), 1);
     assert_eq!(output.outcome.usage.get(Unit::StorageBytes), 5);
@@ -149,10 +182,17 @@ pub async fn cancel_stops_the_guest(runtime: Arc<dyn Runtime>) {
         let exec = command(&args).with_stdin(Stdin::Pipe);
         let mut execution = sandbox.exec(&scope(), exec).await.expect("start");
         let _open = execution.take_stdin();
-        assert_eq!(execution.cancel().wait().await.expect("end").exit, Exit::Canceled, "{args:?}");
+        assert_eq!(
+            execution.cancel().wait().await.expect("end").exit,
+            Exit::Canceled,
+            "{args:?}"
+        );
     }
     let scope = scope();
-    let execution = sandbox.exec(&scope, command(&["loop"])).await.expect("start");
+    let execution = sandbox
+        .exec(&scope, command(&["loop"]))
+        .await
+        .expect("start");
     scope.cancellation.cancel();
     assert_eq!(execution.wait().await.expect("end").exit, Exit::Canceled);
 }
@@ -160,7 +200,12 @@ pub async fn cancel_stops_the_guest(runtime: Arc<dyn Runtime>) {
 /// A guest whose execution is dropped ends: closing the sandbox has nothing to wait for.
 pub async fn dropped_execution_stops_the_guest(runtime: Arc<dyn Runtime>) {
     let sandbox = launch(&runtime, Spec::new(probe())).await;
-    drop(sandbox.exec(&scope(), command(&["loop"])).await.expect("start"));
+    drop(
+        sandbox
+            .exec(&scope(), command(&["loop"]))
+            .await
+            .expect("start"),
+    );
     while sandbox.metrics().execs_running > 0 {
         tokio::task::yield_now().await;
     }
@@ -172,9 +217,15 @@ pub async fn canceled_scope_starts_nothing(runtime: Arc<dyn Runtime>) {
     let sandbox = launch(&runtime, Spec::new(probe())).await;
     let scope = scope();
     scope.cancellation.cancel();
-    let refused = sandbox.exec(&scope, command(&["loop"])).await.expect_err("canceled");
+    let refused = sandbox
+        .exec(&scope, command(&["loop"]))
+        .await
+        .expect_err("canceled");
     assert_eq!(refused.kind(), ErrorKind::Canceled);
-    let refused = runtime.launch(&scope, Spec::new(probe())).await.expect_err("canceled");
+    let refused = runtime
+        .launch(&scope, Spec::new(probe()))
+        .await
+        .expect_err("canceled");
     assert_eq!(refused.kind(), ErrorKind::Canceled);
     assert_eq!(sandbox.metrics().execs_ended, 0);
 }
@@ -183,7 +234,10 @@ pub async fn canceled_scope_starts_nothing(runtime: Arc<dyn Runtime>) {
 pub async fn passed_deadline_starts_nothing(runtime: Arc<dyn Runtime>) {
     let sandbox = launch(&runtime, Spec::new(probe())).await;
     let late = scope().with_deadline(Timestamp::from_unix_ms(1));
-    let refused = sandbox.exec(&late, command(&["exit", "0"])).await.expect_err("too late");
+    let refused = sandbox
+        .exec(&late, command(&["exit", "0"]))
+        .await
+        .expect_err("too late");
     assert_eq!(refused.kind(), ErrorKind::TimedOut);
     let soon = scope().with_deadline(super::env().clock.now().after(Duration::from_millis(50)));
     match sandbox.output(&soon, command(&["loop"])).await {
@@ -196,12 +250,18 @@ pub async fn passed_deadline_starts_nothing(runtime: Arc<dyn Runtime>) {
 pub async fn close_stops_guests_and_refuses_more(runtime: Arc<dyn Runtime>) {
     let sandbox = launch(&runtime, Spec::new(probe())).await;
     assert_eq!(sandbox.state(), State::Running);
-    let execution = sandbox.exec(&scope(), command(&["loop"])).await.expect("start");
+    let execution = sandbox
+        .exec(&scope(), command(&["loop"]))
+        .await
+        .expect("start");
     sandbox.close().await.expect("close");
     assert_eq!(execution.wait().await.expect("end").exit, Exit::Canceled);
     assert_eq!(sandbox.state(), State::Terminated);
     sandbox.close().await.expect("close again");
-    let refused = sandbox.exec(&scope(), command(&["exit", "0"])).await.expect_err("closed");
+    let refused = sandbox
+        .exec(&scope(), command(&["exit", "0"]))
+        .await
+        .expect_err("closed");
     assert_eq!(refused.kind(), ErrorKind::Unavailable);
 }
 
@@ -222,18 +282,28 @@ pub async fn list_holds_open_sandboxes(runtime: Arc<dyn Runtime>) {
 /// A closed runtime closed its sandboxes and starts no more.
 pub async fn closed_runtime_refuses(runtime: Arc<dyn Runtime>) {
     let sandbox = launch(&runtime, Spec::new(probe())).await;
-    let execution = sandbox.exec(&scope(), command(&["loop"])).await.expect("start");
+    let execution = sandbox
+        .exec(&scope(), command(&["loop"]))
+        .await
+        .expect("start");
     runtime.close().await.expect("close");
     assert_eq!(execution.wait().await.expect("end").exit, Exit::Canceled);
     assert_eq!(sandbox.state(), State::Terminated);
-    let refused = runtime.launch(&scope(), Spec::new(probe())).await.expect_err("closed");
+    let refused = runtime
+        .launch(&scope(), Spec::new(probe()))
+        .await
+        .expect_err("closed");
     assert_eq!(refused.kind(), ErrorKind::Unavailable);
     runtime.close().await.expect("close again");
 }
 
 /// Executions of one sandbox run at the same time and see the same files.
 pub async fn executions_run_side_by_side(runtime: Arc<dyn Runtime>) {
-    let sandbox = launch(&runtime, Spec::new(probe()).with_mount("/", crate::Mount::Memory)).await;
+    let sandbox = launch(
+        &runtime,
+        Spec::new(probe()).with_mount("/", crate::Mount::Memory),
+    )
+    .await;
     let exec = command(&["echo-lines"]).with_stdin(Stdin::Pipe);
     let mut first = sandbox.exec(&scope(), exec).await.expect("start");
     assert_eq!(line(&sandbox, &["write", "/f", "beside"]).await, "written");
@@ -246,7 +316,10 @@ pub async fn executions_run_side_by_side(runtime: Arc<dyn Runtime>) {
 pub async fn garbage_is_not_a_program(runtime: Arc<dyn Runtime>) {
     for bytes in [b"".as_slice(), b"\0asm", b"#!/bin/sh\nexit 0\n"] {
         let program = Program::wasm("garbage", bytes);
-        let refused = runtime.launch(&scope(), Spec::new(program)).await.expect_err("garbage");
+        let refused = runtime
+            .launch(&scope(), Spec::new(program))
+            .await
+            .expect_err("garbage");
         assert_eq!(refused.kind(), ErrorKind::Invalid);
     }
 }
@@ -255,15 +328,22 @@ pub async fn garbage_is_not_a_program(runtime: Arc<dyn Runtime>) {
 pub async fn foreign_import_is_refused(runtime: Arc<dyn Runtime>) {
     // (module (import "env" "system" (func)) (func (export "_start")))
     let module = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x02\x0e\x01\x03env\x06system\0\0\x03\x02\x01\0\x07\x0a\x01\x06_start\0\x01\x0a\x04\x01\x02\0\x0b";
-    let refused = runtime.prepare(&Program::wasm("foreign", module.as_slice())).await;
+    let refused = runtime
+        .prepare(&Program::wasm("foreign", module.as_slice()))
+        .await;
     let error = refused.expect_err("a foreign import");
-    assert_eq!((error.kind(), error.code()), (ErrorKind::Unsupported, "sandbox.import"));
+    assert_eq!(
+        (error.kind(), error.code()),
+        (ErrorKind::Unsupported, "sandbox.import")
+    );
 }
 
 /// A module without `_start` is refused.
 pub async fn library_is_not_a_command(runtime: Arc<dyn Runtime>) {
     // (module)
-    let refused = runtime.prepare(&Program::wasm("library", b"\0asm\x01\0\0\0".as_slice())).await;
+    let refused = runtime
+        .prepare(&Program::wasm("library", b"\0asm\x01\0\0\0".as_slice()))
+        .await;
     assert_eq!(refused.expect_err("a library").code(), "sandbox.program");
     // (module (func (export "_start")))
     let smallest = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x0a\x01\x06_start\0\0\x0a\x04\x01\x02\0\x0b";

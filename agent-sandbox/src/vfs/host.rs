@@ -91,6 +91,29 @@ impl HostDir {
         Ok(())
     }
 
+    /// Sets the times of a link itself, named in the directory that holds it.
+    fn set_link_times(&self, path: &str, times: Times) -> Result<()> {
+        use rustix::fs::{AtFlags, Timespec, Timestamps, UTIME_OMIT};
+        let (above, name) = path.rsplit_once('/').unwrap_or((".", path));
+        if matches!(name, "" | "." | "..") {
+            return Err(FileProblem::Invalid);
+        }
+        let dir = self.dir.open_dir(above).map_err(|error| problem(&error))?;
+        let host = |ns: Option<u64>| match ns.map(Duration::from_nanos) {
+            Some(at) => Timespec::try_from(at).map_err(|_too_large| FileProblem::Invalid),
+            None => Ok(Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_OMIT,
+            }),
+        };
+        let times = Timestamps {
+            last_access: host(times.accessed)?,
+            last_modification: host(times.modified)?,
+        };
+        let set = rustix::fs::utimensat(&dir, name, &times, AtFlags::SYMLINK_NOFOLLOW);
+        set.map_err(|errno| problem(&errno.into()))
+    }
+
     fn open_dir(&self, path: &str) -> Result<Opened> {
         let dir = self.dir.open_dir(path).map_err(|error| problem(&error))?;
         Ok(Opened::Directory(Arc::new(Self {
@@ -181,7 +204,8 @@ impl Directory for HostDir {
                 let file = self.dir.open(path).map_err(|error| problem(&error))?;
                 set_times(&file.into_std(), times)
             }
-            FileType::Symlink | FileType::Other => Err(FileProblem::Invalid),
+            FileType::Symlink => self.set_link_times(path, times),
+            FileType::Other => Err(FileProblem::Denied),
         }
     }
 

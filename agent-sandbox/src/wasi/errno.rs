@@ -24,6 +24,7 @@ impl Errno {
     pub(super) const NOSPC: Self = Self(51);
     pub(super) const NOTDIR: Self = Self(54);
     pub(super) const NOTEMPTY: Self = Self(55);
+    pub(super) const NOTSOCK: Self = Self(57);
     pub(super) const NOTSUP: Self = Self(58);
     pub(super) const OVERFLOW: Self = Self(61);
     pub(super) const PERM: Self = Self(63);

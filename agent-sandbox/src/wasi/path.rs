@@ -100,7 +100,7 @@ impl Guest {
         mem: &mut Memory<'_>,
         (fd, flags, path): (u32, u32, PathAt),
         oflags: u32,
-        (wanted, inheriting): (Rights, Rights),
+        (wanted, _inheriting): (Rights, Rights),
         (fdflags, into): (u32, u32),
     ) -> Call {
         let fdflags = u16::try_from(fdflags).map_err(|_too_large| Errno::INVAL)?;
@@ -149,12 +149,7 @@ impl Guest {
                     preopen: None,
                     listing: Vec::new(),
                 };
-                let inheriting = if inheriting == 0 {
-                    passed
-                } else {
-                    inheriting & passed
-                };
-                Descriptor::new(kind, rights::DIRECTORY & passed, inheriting)
+                Descriptor::new(kind, rights::DIRECTORY & passed, passed)
             }
         };
         descriptor.flags = fdflags;

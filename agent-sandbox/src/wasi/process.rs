@@ -99,39 +99,45 @@ impl Guest {
         Ok(())
     }
 
+    /// No descriptor is a socket.
+    fn not_a_socket(&self, fd: u32) -> Call {
+        self.table.get(fd)?;
+        Err(Errno::NOTSOCK.into())
+    }
+
     pub(crate) fn sock_accept(
         &mut self,
-        _m: &mut Memory<'_>,
-        _fd: u32,
+        _mem: &mut Memory<'_>,
+        fd: u32,
         _flags: u32,
-        _at: u32,
+        _into: u32,
     ) -> Call {
-        Err(Errno::NOTSUP.into())
+        self.not_a_socket(fd)
     }
 
     pub(crate) fn sock_recv(
         &mut self,
         _mem: &mut Memory<'_>,
-        _fd: u32,
+        fd: u32,
         (_buffers, _n): (u32, u32),
         _flags: u32,
         (_len, _out): (u32, u32),
     ) -> Call {
-        Err(Errno::NOTSUP.into())
+        self.not_a_socket(fd)
     }
 
     pub(crate) fn sock_send(
         &mut self,
         _mem: &mut Memory<'_>,
-        _fd: u32,
+        fd: u32,
         (_buffers, _n): (u32, u32),
         _flags: u32,
         _len: u32,
     ) -> Call {
-        Err(Errno::NOTSUP.into())
+        self.not_a_socket(fd)
     }
 
-    pub(crate) fn sock_shutdown(&mut self, _mem: &mut Memory<'_>, _fd: u32, _how: u32) -> Call {
-        Err(Errno::NOTSUP.into())
+    pub(crate) fn sock_shutdown(&mut self, _mem: &mut Memory<'_>, fd: u32, _how: u32) -> Call {
+        self.not_a_socket(fd)
     }
 }

@@ -1,7 +1,7 @@
 //! What a descriptor may be used for.
 //!
 //! Opening asks for rights; only reading and writing decide how a file is opened, and the others
-//! come with it as far as the directory passes them on. A guest may give rights up by
+//! come with it as far as the directory passes them on, which is what guests expect of hosts. A guest may give rights up by
 //! `fd_fdstat_set_rights`, and what was given up is refused on the descriptor and on what is opened
 //! through it.
 
