@@ -5,6 +5,7 @@
 //! lands what was verified on the branch `agents/hygiene` of the clone. Kill it at any moment and
 //! run the same command: it goes on where it was.
 
+mod ages;
 mod agents;
 mod ask;
 mod guest;

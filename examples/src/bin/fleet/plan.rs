@@ -9,6 +9,7 @@ use agent_sandbox::FileTree;
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use crate::ages::Ages;
 use crate::agents::Job;
 use crate::guest::FILE_BYTES_MAX;
 
@@ -31,6 +32,8 @@ enum Files {
     Markdown,
 }
 
+/// After how many days a note of something to do is stale.
+const STALE_DAYS: u32 = 365;
 /// How much of a file is looked at to tell text from binary; what git does.
 const SNIFFED_BYTES: usize = 8_000;
 /// The most Markdown bytes laid out for the link check.
@@ -53,6 +56,7 @@ pub(crate) async fn plan(repo: &Repository, base: ObjectId) -> Result<Plan> {
         n_files: 0,
         skipped: BTreeMap::new(),
     };
+    let ages = Ages::read(repo.path(), base).await?;
     let mut tree = FileTree::builder();
     let (mut paths, mut markdown_bytes) = (String::new(), 0_usize);
     for entry in &entries {
@@ -61,7 +65,7 @@ pub(crate) async fn plan(repo: &Repository, base: ObjectId) -> Result<Plan> {
             Look::Text(path, bytes) => {
                 plan.n_files += 1;
                 let is_markdown = is_markdown(&path);
-                add_tasks(&mut plan.tasks, &path, base, is_markdown);
+                add_tasks(&mut plan.tasks, &path, base, is_markdown, &ages);
                 if is_markdown && markdown_bytes + bytes.len() <= MARKDOWN_BYTES_MAX {
                     markdown_bytes += bytes.len();
                     tree = tree.file(path, bytes);
@@ -127,17 +131,25 @@ fn is_markdown(path: &str) -> bool {
     [".md", ".markdown"].iter().any(|end| lower.ends_with(end))
 }
 
-fn add_tasks(tasks: &mut Vec<NewTask>, path: &str, base: ObjectId, is_markdown: bool) {
+fn add_tasks(
+    tasks: &mut Vec<NewTask>,
+    path: &str,
+    base: ObjectId,
+    is_markdown: bool,
+    ages: &Ages,
+) {
     for (check, priority, files) in CHECKS {
         if *files == Files::Markdown && !is_markdown {
             continue;
         }
-        let job = Job {
-            check: (*check).to_owned(),
-            path: path.to_owned(),
-            base,
-            options: Vec::new(),
+        let options = match *check {
+            "todo" => {
+                vec![format!("age_days={}", ages.of(path)), format!("stale_days={STALE_DAYS}")]
+            }
+            _ => Vec::new(),
         };
+        let (check, path) = ((*check).to_owned(), path.to_owned());
+        let job = Job { check: check.clone(), path: path.clone(), base, options };
         let task = NewTask::new(format!("{check}:{path}"), "menders", json!(job));
         tasks.push(task.with_priority(*priority));
     }
