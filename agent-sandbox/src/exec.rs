@@ -183,6 +183,7 @@ impl Execution {
 
     /// Stops the guest; [`Execution::wait`] then gives [`Exit::Canceled`](crate::Exit), unless it
     /// ended before.
+    #[must_use = "the guest may still run for a moment: wait for its end"]
     pub fn cancel(self) -> Canceled {
         self.cancel.disarm().cancel();
         Canceled {

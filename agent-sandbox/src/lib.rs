@@ -2,6 +2,11 @@
 
 pub mod backend;
 #[cfg(feature = "conformance")]
+#[expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a law that is broken panics"
+)]
 pub mod conformance;
 mod error;
 pub mod exec;
@@ -17,6 +22,10 @@ mod tree;
 #[cfg(feature = "wasm")]
 mod vfs;
 #[cfg(feature = "wasm")]
+#[expect(
+    clippy::needless_pass_by_ref_mut,
+    reason = "every call of the interface has one shape"
+)]
 mod wasi;
 
 pub use error::{Error, FileProblem, Result};

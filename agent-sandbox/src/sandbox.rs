@@ -18,7 +18,7 @@ define_id!(
     SandboxId, "sbx"
 );
 
-/// Where a sandbox is in its life, in the words of the OpenSandbox state machine.
+/// Where a sandbox is in its life, in the words of `OpenSandbox`'s state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -31,7 +31,6 @@ impl FileTree {
     pub const PATH_BYTES_MAX: usize = 4_096;
 
     /// Starts an empty tree.
-    #[must_use]
     pub fn builder() -> FileTreeBuilder {
         FileTreeBuilder {
             files: BTreeMap::new(),

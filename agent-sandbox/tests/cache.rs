@@ -18,7 +18,9 @@ fn key(byte: u8) -> Option<SecretBytes> {
 
 /// Opens a runtime on the directory and runs a guest.
 fn run(directory: &Path, key: Option<SecretBytes>) {
-    let config = Config::new(Env::system()).with_concurrency_max(2).with_cache(directory, key);
+    let config = Config::new(Env::system())
+        .with_concurrency_max(2)
+        .with_cache(directory, key);
     let runtime = WasmRuntime::open(config).unwrap();
     let spec = Spec::new(Program::wasm("hello", HELLO));
     let sandbox = runtime.launch_blocking(spec).unwrap();
@@ -28,14 +30,18 @@ fn run(directory: &Path, key: Option<SecretBytes>) {
 }
 
 fn entries(directory: &Path) -> Vec<PathBuf> {
-    let listing = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    listing.filter(|path| path.extension().is_some_and(|ext| ext == "cwasm")).collect()
+    let listing = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    listing
+        .filter(|path| path.extension().is_some_and(|ext| ext == "cwasm"))
+        .collect()
 }
 
 fn only_entry(directory: &Path) -> PathBuf {
     let entries = entries(directory);
     assert_eq!(entries.len(), 1);
-    entries[0].clone()
+    entries.into_iter().next().unwrap()
 }
 
 #[test]
@@ -43,10 +49,16 @@ fn entry_is_used_by_the_next_process() {
     let dir = tempfile::tempdir().unwrap();
     run(dir.path(), None);
     let entry = only_entry(dir.path());
-    let first = (fs::read(&entry).unwrap(), fs::metadata(&entry).unwrap().modified().unwrap());
+    let first = (
+        fs::read(&entry).unwrap(),
+        fs::metadata(&entry).unwrap().modified().unwrap(),
+    );
     run(dir.path(), None);
     // An entry that is used is not written again.
-    let second = (fs::read(&entry).unwrap(), fs::metadata(&entry).unwrap().modified().unwrap());
+    let second = (
+        fs::read(&entry).unwrap(),
+        fs::metadata(&entry).unwrap().modified().unwrap(),
+    );
     assert!(first == second);
 }
 
@@ -87,14 +99,19 @@ fn entry_in_anothers_place_is_compiled_afresh() {
     run(dir.path(), key(1));
     let hello = only_entry(dir.path());
     let good = fs::read(&hello).unwrap();
-    let config = Config::new(Env::system()).with_concurrency_max(2).with_cache(dir.path(), key(1));
+    let config = Config::new(Env::system())
+        .with_concurrency_max(2)
+        .with_cache(dir.path(), key(1));
     let runtime = WasmRuntime::open(config).unwrap();
     // The same program for the engine that meters fuel is another entry.
     let limits = Limits::new().with_fuel_max(1_000_000_000);
     runtime
         .launch_blocking(Spec::new(Program::wasm("hello", HELLO)).with_limits(limits))
         .unwrap();
-    let other = entries(dir.path()).into_iter().find(|path| *path != hello).unwrap();
+    let other = entries(dir.path())
+        .into_iter()
+        .find(|path| *path != hello)
+        .unwrap();
     fs::copy(&other, &hello).unwrap();
     run(dir.path(), key(1));
     assert!(fs::read(&hello).unwrap() == good);
@@ -106,7 +123,10 @@ fn own_key_is_private_and_refused_if_others_read_it() {
     let cache = dir.path().join("cache");
     run(&cache, None);
     let file = cache.join("key");
-    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     assert_eq!(fs::read(&file).unwrap().len(), 32);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let config = Config::new(Env::system()).with_cache(&cache, None);
@@ -119,5 +139,8 @@ fn short_key_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let short = Some(SecretBytes::new(Box::new(vec![1; 31])));
     let config = Config::new(Env::system()).with_cache(dir.path(), short);
-    assert_eq!(WasmRuntime::open(config).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(
+        WasmRuntime::open(config).unwrap_err().kind(),
+        ErrorKind::Invalid
+    );
 }

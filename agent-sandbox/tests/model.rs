@@ -1,13 +1,15 @@
 //! Random file operations against a reference that is a map of paths.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agent_core::{Env, Principal, Scope};
 use agent_sandbox::backend::wasm::{Config, WasmRuntime};
-use agent_sandbox::{Access, Error, FileProblem, FileType, Files, Limits, Mount, Program, Runtime, Spec};
+use agent_sandbox::{
+    Access, Error, FileProblem, FileType, Files, Limits, Mount, Program, Runtime, Spec,
+};
 use proptest::prelude::{Just, Strategy, prop, prop_oneof};
 use proptest::test_runner::{Config as ProptestConfig, TestRunner};
 
@@ -43,22 +45,27 @@ struct Model(BTreeMap<String, Option<usize>>);
 
 impl Model {
     fn parent_problem(&self, path: &str) -> Option<FileProblem> {
-        let mut at = 1;
-        while let Some(slash) = path[at..].find('/') {
-            match self.0.get(&path[..at + slash]) {
-                None => return Some(FileProblem::NotFound),
-                Some(Some(_)) => return Some(FileProblem::NotDirectory),
-                Some(None) => at += slash + 1,
-            }
-        }
-        None
+        let above = path
+            .match_indices('/')
+            .skip(1)
+            .filter_map(|(at, _)| path.get(..at));
+        let mut problems = above.filter_map(|dir| match self.0.get(dir) {
+            None => Some(FileProblem::NotFound),
+            Some(Some(_)) => Some(FileProblem::NotDirectory),
+            Some(None) => None,
+        });
+        problems.next()
     }
 
     fn children(&self, path: &str) -> Vec<(String, FileType)> {
         let prefix = format!("{path}/");
         let below = self.0.iter().filter_map(|(name, node)| {
             let rest = name.strip_prefix(&prefix)?;
-            let kind = if node.is_some() { FileType::File } else { FileType::Directory };
+            let kind = if node.is_some() {
+                FileType::File
+            } else {
+                FileType::Directory
+            };
             (!rest.contains('/')).then(|| (rest.to_owned(), kind))
         });
         below.collect()
@@ -70,8 +77,11 @@ impl Model {
 
     /// What an operation must answer.
     fn apply(&mut self, op: &Op) -> Result<String, FileProblem> {
-        let (Op::Write(path, _) | Op::Read(path) | Op::List(path) | Op::CreateDir(path) | Op::Remove(path)) =
-            op;
+        let (Op::Write(path, _)
+        | Op::Read(path)
+        | Op::List(path)
+        | Op::CreateDir(path)
+        | Op::Remove(path)) = op;
         if let Some(problem) = self.parent_problem(path) {
             return Err(problem);
         }
@@ -109,7 +119,10 @@ impl Model {
 
 async fn run(files: &Arc<dyn Files>, op: &Op) -> Result<String, FileProblem> {
     let done = match op {
-        Op::Write(path, len) => files.write(path, vec![7; *len]).await.map(|()| String::new()),
+        Op::Write(path, len) => files
+            .write(path, vec![7; *len])
+            .await
+            .map(|()| String::new()),
         Op::Read(path) => files.read(path, 1_000).await.map(|bytes| {
             assert!(bytes.iter().all(|byte| *byte == 7));
             bytes.len().to_string()
@@ -128,11 +141,17 @@ async fn run(files: &Arc<dyn Files>, op: &Op) -> Result<String, FileProblem> {
 }
 
 fn check(mount: impl Fn() -> (Mount, Option<tempfile::TempDir>), limited: bool) {
-    let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
     let runtime = WasmRuntime::open(Config::new(Env::system()).with_pooling(false)).unwrap();
     let smallest = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x0a\x01\x06_start\0\0\x0a\x04\x01\x02\0\x0b";
     let program = Program::wasm("smallest", smallest.as_slice());
-    let mut runner = TestRunner::new(ProptestConfig { cases: 64, ..ProptestConfig::default() });
+    let mut runner = TestRunner::new(ProptestConfig {
+        cases: 64,
+        ..ProptestConfig::default()
+    });
     let ops = prop::collection::vec(op(), 1..60);
     runner
         .run(&ops, |mut ops| {
@@ -142,7 +161,9 @@ fn check(mount: impl Fn() -> (Mount, Option<tempfile::TempDir>), limited: bool) 
             let (mount, _guard) = mount();
             let bytes = if limited { 64 } else { 1_000_000 };
             let limits = Limits::new().with_storage_bytes_max(bytes, bytes);
-            let spec = Spec::new(program.clone()).with_mount("/", mount).with_limits(limits);
+            let spec = Spec::new(program.clone())
+                .with_mount("/", mount)
+                .with_limits(limits);
             let scope = Scope::new(Principal::host());
             tokio.block_on(async {
                 let sandbox = runtime.launch(&scope, spec).await.unwrap();
@@ -153,7 +174,11 @@ fn check(mount: impl Fn() -> (Mount, Option<tempfile::TempDir>), limited: bool) 
                         // The host's disk does not count what comes back, so sizes stay small.
                         assert!(model.held() < BYTES_MAX * 1_000);
                     }
-                    let expected = if limited { model.apply(op) } else { unlimited(&mut model, op) };
+                    let expected = if limited {
+                        model.apply(op)
+                    } else {
+                        unlimited(&mut model, op)
+                    };
                     assert_eq!(run(&files, op).await, expected, "{op:?} of {ops:?}");
                     if limited {
                         let held = u64::try_from(model.held()).unwrap();
@@ -173,7 +198,11 @@ fn unlimited(model: &mut Model, op: &Op) -> Result<String, FileProblem> {
     match op {
         Op::Write(path, len) => {
             let tiny = Op::Write(path.clone(), 0);
-            let sizes: Vec<_> = model.0.iter().map(|(path, size)| (path.clone(), *size)).collect();
+            let sizes: Vec<_> = model
+                .0
+                .iter()
+                .map(|(path, size)| (path.clone(), *size))
+                .collect();
             for size in model.0.values_mut().flatten() {
                 *size = 0;
             }
@@ -200,7 +229,10 @@ fn host_directory_follows_the_model() {
     check(
         || {
             let dir = tempfile::tempdir().unwrap();
-            (Mount::host_directory(dir.path(), Access::ReadWrite), Some(dir))
+            (
+                Mount::host_directory(dir.path(), Access::ReadWrite),
+                Some(dir),
+            )
         },
         false,
     );

@@ -27,19 +27,37 @@ fn command(args: &[&str]) -> Exec {
 #[tokio::test]
 async fn time_limit_follows_the_runtimes_clock() {
     let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(1_000)));
-    let env = Env::new(Arc::<ManualClock>::clone(&clock), Arc::new(SeededEntropy::new(1)));
+    let env = Env::new(
+        Arc::<ManualClock>::clone(&clock),
+        Arc::new(SeededEntropy::new(1)),
+    );
     let runtime = open(Config::new(env));
     let limits = Limits::new().with_wall_max(Duration::from_secs(3_600));
-    let sandbox = runtime.launch(&scope(), Spec::new(probe()).with_limits(limits)).await.unwrap();
+    let sandbox = runtime
+        .launch(&scope(), Spec::new(probe()).with_limits(limits))
+        .await
+        .unwrap();
     let execution = sandbox.exec(&scope(), command(&["loop"])).await.unwrap();
     clock.advance(Duration::from_secs(3_600));
     assert_eq!(execution.wait().await.unwrap().exit, Exit::TimedOut);
-    assert_eq!(sandbox.output(&scope(), command(&["args"])).await.unwrap().outcome.exit, Exit::code(0));
+    assert_eq!(
+        sandbox
+            .output(&scope(), command(&["args"]))
+            .await
+            .unwrap()
+            .outcome
+            .exit,
+        Exit::code(0)
+    );
 }
 
 #[tokio::test]
 async fn guests_wait_for_a_slot_within_a_bound() {
-    let runtime = open(Config::new(Env::system()).with_concurrency_max(1).with_waiting_max(1));
+    let runtime = open(
+        Config::new(Env::system())
+            .with_concurrency_max(1)
+            .with_waiting_max(1),
+    );
     let sandbox = runtime.launch(&scope(), Spec::new(probe())).await.unwrap();
     let first = command(&["cat-stdin"]).with_stdin(Stdin::Pipe);
     let mut first = sandbox.exec(&scope(), first).await.unwrap();
@@ -79,7 +97,10 @@ async fn sandboxes_are_bounded() {
     let runtime = open(Config::new(Env::system()).with_sandboxes_max(2));
     let one = runtime.launch(&scope(), Spec::new(probe())).await.unwrap();
     let _two = runtime.launch(&scope(), Spec::new(probe())).await.unwrap();
-    let refused = runtime.launch(&scope(), Spec::new(probe())).await.unwrap_err();
+    let refused = runtime
+        .launch(&scope(), Spec::new(probe()))
+        .await
+        .unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Exhausted);
     one.close().await.unwrap();
     assert!(runtime.launch(&scope(), Spec::new(probe())).await.is_ok());
@@ -89,7 +110,10 @@ async fn sandboxes_are_bounded() {
 async fn large_programs_are_refused() {
     let runtime = open(Config::new(Env::system()).with_program_bytes_max(1_000));
     let refused = runtime.prepare(&probe()).await.unwrap_err();
-    assert_eq!((refused.kind(), refused.code()), (ErrorKind::Invalid, "sandbox.program"));
+    assert_eq!(
+        (refused.kind(), refused.code()),
+        (ErrorKind::Invalid, "sandbox.program")
+    );
 }
 
 #[test]
@@ -98,7 +122,10 @@ fn bad_configurations_are_refused() {
         Config::new(Env::system()).with_concurrency_max(0),
         Config::new(Env::system()).with_memory_bytes_max(1 << 40),
     ] {
-        assert_eq!(WasmRuntime::open(config).unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(
+            WasmRuntime::open(config).unwrap_err().kind(),
+            ErrorKind::Invalid
+        );
     }
 }
 
@@ -110,17 +137,38 @@ async fn too_little_address_space_is_said_and_survived() {
     let probed = runtime.probe().await.unwrap();
     assert_eq!(probed.remarks.len(), 1, "{probed:?}");
     let sandbox = runtime.launch(&scope(), Spec::new(probe())).await.unwrap();
-    assert!(sandbox.output(&scope(), command(&["args"])).await.unwrap().is_success());
+    assert!(
+        sandbox
+            .output(&scope(), command(&["args"]))
+            .await
+            .unwrap()
+            .is_success()
+    );
 }
 
 #[tokio::test]
 async fn evicted_programs_run_again() {
     let runtime = open(Config::new(Env::system()).with_programs_max(1));
-    let hello = Program::wasm("hello", include_bytes!("../guests/probe/hello.wasm").as_slice());
-    let sandbox = runtime.launch(&scope(), Spec::new(hello.clone())).await.unwrap();
+    let hello = Program::wasm(
+        "hello",
+        include_bytes!("../guests/probe/hello.wasm").as_slice(),
+    );
+    let sandbox = runtime
+        .launch(&scope(), Spec::new(hello.clone()))
+        .await
+        .unwrap();
     let smallest = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x0a\x01\x06_start\0\0\x0a\x04\x01\x02\0\x0b";
-    runtime.prepare(&Program::wasm("smallest", smallest.as_slice())).await.unwrap();
-    assert!(sandbox.output(&scope(), Exec::new()).await.unwrap().is_success());
+    runtime
+        .prepare(&Program::wasm("smallest", smallest.as_slice()))
+        .await
+        .unwrap();
+    assert!(
+        sandbox
+            .output(&scope(), Exec::new())
+            .await
+            .unwrap()
+            .is_success()
+    );
 }
 
 /// A module that imports one function of each given type and does nothing.
@@ -146,10 +194,25 @@ fn importer(functions: &[(&str, &str)]) -> Vec<u8> {
     let mut types = vec![0x60, 0, 0];
     let mut imports = Vec::new();
     for (index, (function, params)) in functions.iter().enumerate() {
-        let params: Vec<u8> = params.bytes().map(|b| if b == b'L' { 0x7e } else { 0x7f }).collect();
-        let results: &[u8] = if *function == "proc_exit" { &[0] } else { &[1, 0x7f] };
+        let params: Vec<u8> = params
+            .bytes()
+            .map(|b| if b == b'L' { 0x7e } else { 0x7f })
+            .collect();
+        let results: &[u8] = if *function == "proc_exit" {
+            &[0]
+        } else {
+            &[1, 0x7f]
+        };
         types.extend([vec![0x60], leb(params.len()), params, results.to_vec()].concat());
-        imports.extend([name("wasi_snapshot_preview1"), name(function), vec![0], leb(index + 1)].concat());
+        imports.extend(
+            [
+                name("wasi_snapshot_preview1"),
+                name(function),
+                vec![0],
+                leb(index + 1),
+            ]
+            .concat(),
+        );
     }
     [
         b"\0asm\x01\0\0\0".to_vec(),
@@ -217,7 +280,13 @@ async fn every_function_of_preview1_links() {
     let runtime = open(Config::new(Env::system()));
     let all = Program::wasm("all", importer(&PREVIEW1));
     let sandbox = runtime.launch(&scope(), Spec::new(all)).await.unwrap();
-    assert!(sandbox.output(&scope(), Exec::new()).await.unwrap().is_success());
+    assert!(
+        sandbox
+            .output(&scope(), Exec::new())
+            .await
+            .unwrap()
+            .is_success()
+    );
     let wrong = Program::wasm("wrong", importer(&[("fd_close", "L")]));
     let refused = runtime.prepare(&wrong).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Invalid);

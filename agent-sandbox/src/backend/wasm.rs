@@ -23,5 +23,8 @@ mod trusted;
 mod workers;
 
 pub use config::Config;
-pub use runtime::WasmRuntime;
-pub use sandbox::WasmSandbox;
+#[expect(
+    clippy::module_name_repetitions,
+    reason = "a host may import several backends"
+)]
+pub use {runtime::WasmRuntime, sandbox::WasmSandbox};

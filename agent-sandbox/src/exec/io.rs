@@ -55,6 +55,7 @@ impl Pipe {
 #[derive(Debug)]
 pub struct OutputStream(Arc<Pipe>);
 
+#[expect(clippy::needless_pass_by_ref_mut, reason = "a stream has one reader")]
 impl OutputStream {
     /// Returns what the guest wrote since the last call, waiting for it; `None` at the end.
     ///
@@ -88,6 +89,7 @@ impl OutputStream {
 #[derive(Debug)]
 pub struct StdinPipe(Arc<Pipe>);
 
+#[expect(clippy::needless_pass_by_ref_mut, reason = "a stream has one writer")]
 impl StdinPipe {
     /// Writes all bytes, waiting while 64 KiB wait for the guest.
     ///

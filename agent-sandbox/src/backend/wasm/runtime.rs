@@ -207,7 +207,7 @@ impl Inner {
         sandbox: &CancellationToken,
     ) -> Result<OwnedSemaphorePermit> {
         let clock = self.env.clock.as_ref();
-        scope.check(clock).map_err(ended)?;
+        scope.check(clock).map_err(|error| ended(&error))?;
         if let Ok(permit) = Arc::clone(&self.slots).try_acquire_owned() {
             return Ok(permit);
         }
@@ -220,12 +220,15 @@ impl Inner {
                 permit = permit => permit.map_err(|_closed| Error::closed("runtime")),
             }
         };
-        scope.guard(clock, permit).await.map_err(ended)?
+        scope
+            .guard(clock, permit)
+            .await
+            .map_err(|error| ended(&error))?
     }
 }
 
 /// What the end of a scope means before the guest started.
-fn ended(error: agent_core::Error) -> Error {
+fn ended(error: &agent_core::Error) -> Error {
     match error {
         agent_core::Error::TimedOut => Error::TimedOut,
         _ => Error::Canceled,
@@ -287,7 +290,10 @@ impl Runtime for WasmRuntime {
         let compiled = self
             .0
             .compile(&spec.program, spec.limits.fuel_max.is_some());
-        scope.guard(clock, compiled).await.map_err(ended)??;
+        scope
+            .guard(clock, compiled)
+            .await
+            .map_err(|error| ended(&error))??;
         Ok(self.0.sandbox(spec)?)
     }
 

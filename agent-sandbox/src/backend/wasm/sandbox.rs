@@ -38,6 +38,9 @@ pub struct WasmSandbox {
     ended: Arc<Ended>,
 }
 
+/// Arguments or environment.
+type Strings = Arc<[String]>;
+
 /// What ended executions add up to.
 #[derive(Debug, Default)]
 struct Ended {
@@ -96,7 +99,7 @@ impl WasmSandbox {
     }
 
     /// The guest's arguments and environment as it sees them.
-    fn strings(&self, exec: &Exec) -> Result<(Arc<[String]>, Arc<[String]>)> {
+    fn strings(&self, exec: &Exec) -> Result<(Strings, Strings)> {
         let name = self.program(exec).name().to_owned();
         let after = exec.args.as_ref().unwrap_or(&self.spec.args);
         let args: Arc<[String]> = std::iter::once(name).chain(after.iter().cloned()).collect();
