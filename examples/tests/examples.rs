@@ -1,5 +1,7 @@
 //! Examples print what the file of their name in `tests/out` says.
 
+#![expect(clippy::expect_used, reason = "tests")]
+
 use std::process::Command;
 
 /// Runs a program and compares what it prints.

@@ -3,6 +3,8 @@
 //! A layer depends on `agent-core` and on no other layer; `agent-core` on no member; nothing
 //! depends on `agent-orch` but `examples`.
 
+#![expect(clippy::expect_used, reason = "tests")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -54,12 +56,16 @@ fn cargo(directory: &Path, arguments: &[&str]) -> String {
     String::from_utf8(out.stdout).expect("cargo writes UTF-8")
 }
 
-fn texts<'a>(value: &'a Value, list: &str, field: &str) -> impl Iterator<Item = &'a str> {
-    let list = value[list]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    list.iter().filter_map(move |item| item[field].as_str())
+fn items<'a>(value: &'a Value, list: &str) -> impl Iterator<Item = &'a Value> {
+    value
+        .get(list)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+}
+
+fn name(package: &Value) -> Option<&str> {
+    package.get("name").and_then(Value::as_str)
 }
 
 /// Reads the graph of the members of a workspace. The network is not needed.
@@ -73,18 +79,17 @@ fn graph(root: &Path) -> Graph {
     ];
     let metadata: Value =
         serde_json::from_str(&cargo(root, &arguments)).expect("cargo writes JSON");
-    let members: BTreeSet<&str> = texts(&metadata, "packages", "name").collect();
-    let packages = metadata["packages"].as_array().expect("packages");
-    packages
-        .iter()
+    let members: BTreeSet<&str> = items(&metadata, "packages").filter_map(name).collect();
+    items(&metadata, "packages")
         .map(|package| {
-            let name = package["name"].as_str().expect("a name");
-            let needed = texts(package, "dependencies", "name")
+            let from = name(package).expect("a name");
+            let needed = items(package, "dependencies")
+                .filter_map(name)
                 // A crate that depends on itself turns on its own features for its tests.
-                .filter(|dependency| members.contains(dependency) && *dependency != name)
+                .filter(|dependency| members.contains(dependency) && *dependency != from)
                 .map(str::to_owned)
                 .collect();
-            (name.to_owned(), needed)
+            (from.to_owned(), needed)
         })
         .collect()
 }

@@ -4,6 +4,8 @@
 //! Each rule is a function over a directory. It is run on the repository, where it must find
 //! nothing, and on a directory with a planted violation, where it must find that one.
 
+#![expect(clippy::expect_used, reason = "tests")]
+
 mod planted;
 mod rules;
 mod tree;
