@@ -41,6 +41,9 @@ impl Sqlite {
     ///
     /// # Errors
     /// The store's: `Unsupported` for a file of a later version, `Corrupt` for a damaged one.
+    ///
+    /// # Cancel safety
+    /// Atomic for each of the two sets of tables; opening again continues.
     pub async fn open(db: Db, env: Env) -> Result<Self> {
         agent_pay::backend::sqlite::migrate(&db).await?;
         db.migrate("agent-orch", schema::STEPS).await?;

@@ -62,6 +62,11 @@ fn every_law_is_listed() {
 }
 
 #[test]
+fn every_public_async_function_says_what_dropping_it_means() {
+    assert_none(&rules::unsaid_cancel_safety(&REPOSITORY));
+}
+
+#[test]
 fn comments_say_what_is() {
     assert_none(&rules::history_in_comments(&REPOSITORY));
 }

@@ -100,6 +100,21 @@ fn two_laws_of_one_name_are_listed_twice() {
 }
 
 #[test]
+fn an_async_function_without_cancel_safety_is_found() {
+    let said = "/// Does.\n///\n/// # Cancel safety\n/// Atomic.\n#[inline]\npub async fn a() {}\n";
+    let unsaid = "/// Does.\npub async fn b() {}\n";
+    let both = format!("{said}{unsaid}");
+    let files = [
+        ("agent-x/src/a.rs", both.as_str()),
+        ("agent-x/tests/a.rs", unsaid),
+    ];
+    assert_eq!(
+        paths(&rules::unsaid_cancel_safety(&tree(&files))),
+        ["agent-x/src/a.rs"]
+    );
+}
+
+#[test]
 fn history_is_found_in_comments_alone() {
     let code = "let previously = 1;\n/// It was Previously a list.\nlet a = \"\"; // refactored\n";
     let text = "let a = \"// formerly\";\n";

@@ -128,6 +128,26 @@ pub(crate) fn unlisted_laws(tree: &Tree) -> Vec<Finding> {
         .collect()
 }
 
+/// A public async function documents what it means to drop its future. Laws are run whole.
+pub(crate) fn unsaid_cancel_safety(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (path, text) in tree.rust() {
+        if !path.contains("/src/") || !path.starts_with("agent-") || path.contains("conformance") {
+            continue;
+        }
+        let mut is_said = false;
+        for (n, line) in (1..).zip(text.lines().map(str::trim_start)) {
+            if line.starts_with("pub async fn ") && !is_said {
+                findings.push(finding(path, n, "does not say `# Cancel safety`"));
+            }
+            // Attributes may stand between the documentation and the function.
+            let is_above = line.starts_with("///") || line.starts_with("#[");
+            is_said = is_above && (is_said || line.starts_with("/// # Cancel safety"));
+        }
+    }
+    findings
+}
+
 /// Comments say what is; what was is in the history.
 pub(crate) fn history_in_comments(tree: &Tree) -> Vec<Finding> {
     const WORDS: &[&str] = &[
