@@ -36,7 +36,10 @@ impl Bench {
             Some(dir) => builder.tempdir_in(dir),
             None => builder.tempdir(),
         };
-        Ok(Self { env: Env::system(), scratch: scratch.context("cannot make a scratch directory")? })
+        Ok(Self {
+            env: Env::system(),
+            scratch: scratch.context("cannot make a scratch directory")?,
+        })
     }
 
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {

@@ -38,10 +38,19 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Measure>> {
         None => probe.isolation,
     };
     runtime.close().await?;
-    let (unit, whole) = (Unit::Micros, format!("{environment}; new sandbox, run, close"));
+    let (unit, whole) = (
+        Unit::Micros,
+        format!("{environment}; new sandbox, run, close"),
+    );
     Ok(vec![
         Measure::of("sandbox/cold_start@1", unit, &cold, &baseline, whole),
-        Measure::of("sandbox/exec@1", unit, &again, &baseline, "the sandbox is open"),
+        Measure::of(
+            "sandbox/exec@1",
+            unit,
+            &again,
+            &baseline,
+            "the sandbox is open",
+        ),
     ])
 }
 
@@ -51,7 +60,10 @@ fn bare_round(bench: &Bench, bare: &Bare) -> Result<f64> {
         let start = bench.now();
         let written = bare.run()?;
         calls.push(Unit::Micros.of(bench.since(start)));
-        ensure!(written == LINE.as_bytes(), "the guest on bare wasmtime wrote something else");
+        ensure!(
+            written == LINE.as_bytes(),
+            "the guest on bare wasmtime wrote something else"
+        );
     }
     Ok(calls.median())
 }
@@ -80,7 +92,10 @@ async fn again_round(bench: &Bench, sandbox: &Arc<dyn Sandbox>, scope: &Scope) -
         let start = bench.now();
         let output = sandbox.output(scope, Exec::new()).await?;
         calls.push(Unit::Micros.of(bench.since(start)));
-        ensure!(output.stdout_lossy() == LINE, "the guest wrote something else");
+        ensure!(
+            output.stdout_lossy() == LINE,
+            "the guest wrote something else"
+        );
     }
     Ok(calls.median())
 }
@@ -94,7 +109,9 @@ struct Bare {
 impl Bare {
     fn new() -> Result<Self> {
         let mut pool = PoolingAllocationConfig::new();
-        pool.total_core_instances(4).total_memories(4).total_tables(4);
+        pool.total_core_instances(4)
+            .total_memories(4)
+            .total_tables(4);
         let mut config = wasmtime::Config::new();
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let engine = Engine::new(&config).map_err(plain)?;
@@ -109,7 +126,9 @@ impl Bare {
     fn run(&self) -> Result<Vec<u8>> {
         let mut store = Store::new(&self.engine, Vec::new());
         let instance = self.ready.instantiate(&mut store).map_err(plain)?;
-        let start = instance.get_typed_func::<(), ()>(&mut store, "_start").map_err(plain)?;
+        let start = instance
+            .get_typed_func::<(), ()>(&mut store, "_start")
+            .map_err(plain)?;
         start.call(&mut store, ()).map_err(plain)?;
         Ok(store.into_data())
     }
@@ -127,7 +146,9 @@ fn link(linker: &mut Linker<Vec<u8>>) -> wasmtime::Result<()> {
         WASI,
         "environ_sizes_get",
         |mut caller: Caller<'_, Vec<u8>>, count: u32, bytes: u32| {
-            put(&mut caller, count, 0).and_then(|()| put(&mut caller, bytes, 0)).map(|()| 0)
+            put(&mut caller, count, 0)
+                .and_then(|()| put(&mut caller, bytes, 0))
+                .map(|()| 0)
         },
     )?;
     linker.func_wrap(
@@ -136,7 +157,10 @@ fn link(linker: &mut Linker<Vec<u8>>) -> wasmtime::Result<()> {
         |mut caller: Caller<'_, Vec<u8>>, _fd: i32, list: u32, n: u32, written: u32| {
             let mut total = 0_u32;
             for entry in (0..n).map(|n| list.saturating_add(n.saturating_mul(8))) {
-                let (at, len) = (get(&mut caller, entry)?, get(&mut caller, entry.saturating_add(4))?);
+                let (at, len) = (
+                    get(&mut caller, entry)?,
+                    get(&mut caller, entry.saturating_add(4))?,
+                );
                 copy(&mut caller, at, len)?;
                 total = total.saturating_add(len);
             }
@@ -144,7 +168,9 @@ fn link(linker: &mut Linker<Vec<u8>>) -> wasmtime::Result<()> {
         },
     )?;
     linker.func_wrap(WASI, "proc_exit", |code: i32| -> wasmtime::Result<()> {
-        Err(wasmtime::Error::msg(format!("the guest exited with {code}")))
+        Err(wasmtime::Error::msg(format!(
+            "the guest exited with {code}"
+        )))
     })?;
     Ok(())
 }
@@ -152,7 +178,9 @@ fn link(linker: &mut Linker<Vec<u8>>) -> wasmtime::Result<()> {
 type Guest<'a, 'b> = &'a mut Caller<'b, Vec<u8>>;
 
 fn memory(caller: Guest<'_, '_>) -> wasmtime::Result<wasmtime::Memory> {
-    let memory = caller.get_export("memory").and_then(wasmtime::Extern::into_memory);
+    let memory = caller
+        .get_export("memory")
+        .and_then(wasmtime::Extern::into_memory);
     memory.ok_or_else(|| wasmtime::Error::msg("the guest has no memory"))
 }
 
