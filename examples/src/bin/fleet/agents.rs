@@ -29,6 +29,7 @@ pub(crate) struct Job {
 /// What a mender hands to its verifier.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Work {
+    pub(crate) check: String,
     pub(crate) base: ObjectId,
     pub(crate) n_findings: u64,
     pub(crate) n_fixable: u64,
@@ -67,12 +68,21 @@ fn job(task: &Task) -> Result<(Job, RepoPath)> {
 
 impl Desk {
     async fn read(&self, at: ObjectId, path: &RepoPath) -> Result<Option<Arc<[u8]>>> {
-        Ok(self.repo.read_file(at, path.clone(), FILE_BYTES_MAX).await?.map(Arc::from))
+        Ok(self
+            .repo
+            .read_file(at, path.clone(), FILE_BYTES_MAX)
+            .await?
+            .map(Arc::from))
     }
 
     fn question(job: &Job, bytes: Arc<[u8]>) -> Question {
         let (check, path) = (job.check.clone(), job.path.clone());
-        Question { check, path, options: job.options.clone(), bytes }
+        Question {
+            check,
+            path,
+            options: job.options.clone(),
+            bytes,
+        }
     }
 }
 
@@ -86,7 +96,10 @@ impl Agent for Mender {
         let (job, path) = job(task)?;
         let base = self.base(cx, task, &job).await?;
         let Some(bytes) = self.0.read(base, &path).await? else {
-            return Err(failed("hygiene.file_gone", "the file is gone from the target"));
+            return Err(failed(
+                "hygiene.file_gone",
+                "the file is gone from the target",
+            ));
         };
         let question = Desk::question(&job, Arc::clone(&bytes));
         let report = self.0.guest.ask(cx, "check", base, question).await?;
@@ -102,6 +115,7 @@ impl Agent for Mender {
             None => None,
         };
         let work = Work {
+            check: job.check,
             base,
             n_findings: report.n_findings,
             n_fixable: report.n_fixable,
@@ -141,7 +155,9 @@ impl Mender {
             job.path, secret.line, secret.message, report.n_findings
         );
         let details = json!({ "path": job.path, "line": secret.line, "code": secret.code });
-        cx.ask("secret", &question, &["false alarm", "rotate it"], details).await.map(Some)
+        cx.ask("secret", &question, &["false alarm", "rotate it"], details)
+            .await
+            .map(Some)
     }
 
     /// Notes what was found, for whoever works on the same file next.
@@ -172,12 +188,17 @@ impl Mender {
             blob: agent_core::Digest::of_bytes(&after).to_string(),
         };
         let arguments = json!(proposal);
-        let effect =
-            Effect::new("tool.call", PROPOSE, EffectClass::Idempotent, arguments.clone());
+        let effect = Effect::new(
+            "tool.call",
+            PROPOSE,
+            EffectClass::Idempotent,
+            arguments.clone(),
+        );
         let tools = self.0.stack.tools();
         let bytes = Bytes::of(&after);
         cx.effect("propose", effect, |scope| async move {
-            let call = agent_core::model::ToolCall::new("propose", PROPOSE, bytes.beside(arguments));
+            let call =
+                agent_core::model::ToolCall::new("propose", PROPOSE, bytes.beside(arguments));
             let outcome = tools.call(&scope, call).await?;
             if outcome.is_error {
                 return Err(failed("hygiene.proposal_refused", &outcome.to_text()));
@@ -264,33 +285,42 @@ pub(crate) fn propose_tool(
     stack: Arc<OnceLock<Stack>>,
 ) -> Tool {
     let about = "Proposes new content for one file as a signed commit on a branch of its own.";
-    Tool::new(PROPOSE, about, move |call: agent_tools::Invocation, args: ProposeWhole| {
-        let (repo, stack) = (Arc::clone(&repo), Arc::clone(&stack));
-        async move {
-            let not_open = || ToolError::failed("no run is open");
-            let stack = stack.get().ok_or_else(not_open)?;
-            // All commits of a run carry its time, so that proposing again makes the same commit.
-            let (repo, at_ms) = repo.get().ok_or_else(not_open)?;
-            let at = Timestamp::from_unix_ms(*at_ms);
-            let ProposeWhole { proposal, content } = args;
-            let content = content.into_bytes().ok_or_else(|| ToolError::failed("bad content"))?;
-            let did: DidKey = call.scope.actor.as_str().parse()?;
-            let task: TaskId = proposal.task.parse()?;
-            let message = format!("{}: fix {}", proposal.check, proposal.path);
-            let draft = Draft::new(proposal.base.parse()?, task, agent_id(&did), at, message)
-                .with_put(RepoPath::new(proposal.path.as_bytes())?, content)
-                .with_trailer("Identity", did.to_string());
-            let keys = stack.keys();
-            let made = repo
-                .propose(draft, |bytes| async move {
-                    let scope = stack.host_scope();
-                    let signed = keys.sign(&scope, KeyId::from(did), Purpose::COMMIT, bytes);
-                    Ok(Some(signed.await?.to_string()))
+    Tool::new(
+        PROPOSE,
+        about,
+        move |call: agent_tools::Invocation, args: ProposeWhole| {
+            let (repo, stack) = (Arc::clone(&repo), Arc::clone(&stack));
+            async move {
+                let not_open = || ToolError::failed("no run is open");
+                let stack = stack.get().ok_or_else(not_open)?;
+                // All commits of a run carry its time, so that proposing again makes the same commit.
+                let (repo, at_ms) = repo.get().ok_or_else(not_open)?;
+                let at = Timestamp::from_unix_ms(*at_ms);
+                let ProposeWhole { proposal, content } = args;
+                let content = content
+                    .into_bytes()
+                    .ok_or_else(|| ToolError::failed("bad content"))?;
+                let did: DidKey = call.scope.actor.as_str().parse()?;
+                let task: TaskId = proposal.task.parse()?;
+                let message = format!("{}: fix {}", proposal.check, proposal.path);
+                let draft = Draft::new(proposal.base.parse()?, task, agent_id(&did), at, message)
+                    .with_put(RepoPath::new(proposal.path.as_bytes())?, content)
+                    .with_trailer("Identity", did.to_string());
+                let keys = stack.keys();
+                let made = repo
+                    .propose(draft, |bytes| async move {
+                        let scope = stack.host_scope();
+                        let signed = keys.sign(&scope, KeyId::from(did), Purpose::COMMIT, bytes);
+                        Ok(Some(signed.await?.to_string()))
+                    })
+                    .await?;
+                Ok::<_, ToolError>(Change {
+                    head: made.head,
+                    did,
                 })
-                .await?;
-            Ok::<_, ToolError>(Change { head: made.head, did })
-        }
-    })
+            }
+        },
+    )
     .with_class(EffectClass::Idempotent)
 }
 
@@ -320,18 +350,29 @@ impl Agent for Verifier {
         match (&work.change, wanted) {
             (None, None) => {}
             (Some(change), Some(wanted)) => {
-                if let Some(wrong) = self.examine(cx, task, &path, &work, change, &wanted).await? {
+                if let Some(wrong) = self
+                    .examine(cx, task, &path, &work, change, &wanted)
+                    .await?
+                {
                     return Ok(Ended::refused(json!(wrong)));
                 }
                 let question = Desk::question(&job, wanted.into());
-                let after = self.0.guest.ask(cx, "check_after", change.head, question).await?;
+                let after = self
+                    .0
+                    .guest
+                    .ask(cx, "check_after", change.head, question)
+                    .await?;
                 if after.n_fixable > 0 {
-                    return Ok(Ended::refused(json!("the check still finds something to fix")));
+                    return Ok(Ended::refused(json!(
+                        "the check still finds something to fix"
+                    )));
                 }
             }
             _ => return Ok(Ended::refused(json!("a change is missing or not wanted"))),
         }
-        Ok(Ended::accepted(json!({ "n_findings": again.n_findings, "n_fixable": again.n_fixable })))
+        Ok(Ended::accepted(
+            json!({ "n_findings": again.n_findings, "n_fixable": again.n_fixable }),
+        ))
     }
 }
 
@@ -355,9 +396,13 @@ impl Verifier {
         if author != Some(agent_id(&change.did)) || author != Some(proposal.agent) {
             return Ok(Some("the change is not its author's".to_owned()));
         }
-        let signature: Option<Signature> = proposal.signature.as_deref().and_then(|s| s.parse().ok());
+        let signature: Option<Signature> =
+            proposal.signature.as_deref().and_then(|s| s.parse().ok());
         let signed = signature.is_some_and(|signature| {
-            change.did.verify(&Purpose::COMMIT, &proposal.signed_bytes(), &signature).is_ok()
+            change
+                .did
+                .verify(&Purpose::COMMIT, &proposal.signed_bytes(), &signature)
+                .is_ok()
         });
         if !signed {
             return Ok(Some("the signature does not verify".to_owned()));
@@ -368,7 +413,9 @@ impl Verifier {
         }
         let after = self.0.read(change.head, path).await?;
         if after.as_deref() != Some(wanted) {
-            return Ok(Some("the change is not what the check asked for".to_owned()));
+            return Ok(Some(
+                "the change is not what the check asked for".to_owned(),
+            ));
         }
         Ok(None)
     }
@@ -376,7 +423,13 @@ impl Verifier {
 
 fn failed(code: &str, message: &str) -> Error {
     let fix = "look at the task's events";
-    Error::Agent(Failure::new(ErrorKind::Invalid, Retry::Never, code, message, fix))
+    Error::Agent(Failure::new(
+        ErrorKind::Invalid,
+        Retry::Never,
+        code,
+        message,
+        fix,
+    ))
 }
 
 fn broken(error: &anyhow::Error) -> Error {

@@ -31,7 +31,10 @@ impl Ages {
 
     /// Returns how many days ago a file changed.
     pub(crate) fn of(&self, path: &str) -> i64 {
-        self.days.get(path.as_bytes()).copied().unwrap_or(self.others)
+        self.days
+            .get(path.as_bytes())
+            .copied()
+            .unwrap_or(self.others)
     }
 }
 

@@ -40,7 +40,11 @@ fn prompt(question: &Request) -> Result<Option<String>> {
     eprintln!("\n? {}", question.question.escape_debug());
     loop {
         for (n, option) in (1..).zip(&question.options) {
-            let mark = if *option == question.default { "  (default)" } else { "" };
+            let mark = if *option == question.default {
+                "  (default)"
+            } else {
+                ""
+            };
             eprintln!("  {n}  {option}{mark}");
         }
         eprint!("number, or Enter to decide later: ");
@@ -49,7 +53,11 @@ fn prompt(question: &Request) -> Result<Option<String>> {
         if std::io::stdin().lock().read_line(&mut line)? == 0 || line.trim().is_empty() {
             return Ok(None);
         }
-        let chosen = line.trim().parse::<usize>().ok().and_then(|n| n.checked_sub(1));
+        let chosen = line
+            .trim()
+            .parse::<usize>()
+            .ok()
+            .and_then(|n| n.checked_sub(1));
         if let Some(option) = chosen.and_then(|n| question.options.get(n)) {
             return Ok(Some(option.clone()));
         }

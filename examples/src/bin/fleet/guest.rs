@@ -51,17 +51,30 @@ pub(crate) struct Edit {
 impl Edit {
     /// Applies the ranges and checks every promise the guest made about them.
     pub(crate) fn apply(&self, before: &[u8]) -> Result<Vec<u8>> {
-        ensure!(before.len() == self.bytes_before, "the edit is for another file");
+        ensure!(
+            before.len() == self.bytes_before,
+            "the edit is for another file"
+        );
         let mut after = Vec::with_capacity(self.bytes_after.min(before.len() + (1 << 20)));
         let mut at = 0;
         for range in &self.ranges {
-            ensure!(range.start >= at && range.end >= range.start, "the ranges are not in order");
-            after.extend(before.get(at..range.start).context("a range is outside the file")?);
+            ensure!(
+                range.start >= at && range.end >= range.start,
+                "the ranges are not in order"
+            );
+            after.extend(
+                before
+                    .get(at..range.start)
+                    .context("a range is outside the file")?,
+            );
             after.extend(range.insert.as_bytes());
             at = range.end;
         }
         after.extend(before.get(at..).context("a range is outside the file")?);
-        ensure!(after.len() == self.bytes_after, "the edit has another length than it says");
+        ensure!(
+            after.len() == self.bytes_after,
+            "the edit has another length than it says"
+        );
         Ok(after)
     }
 }
@@ -100,7 +113,12 @@ pub(crate) struct Guest {
 
 impl Guest {
     pub(crate) fn new(runtime: Arc<dyn Runtime>, tree: FileTree, cost_max: Amount) -> Self {
-        Self { runtime, program: Program::wasm("checks", CHECKS_WASM), tree, cost_max }
+        Self {
+            runtime,
+            program: Program::wasm("checks", CHECKS_WASM),
+            tree,
+            cost_max,
+        }
     }
 
     /// The most one execution may cost.

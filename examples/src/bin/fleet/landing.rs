@@ -27,7 +27,10 @@ impl Check for Settled {
             let task = self.journal.task(*id).await?;
             let job: Job = serde_json::from_value(task.input)?;
             let path = RepoPath::new(job.path.as_bytes())?;
-            let bytes = self.repo.read_file(candidate.tree, path, FILE_BYTES_MAX).await?;
+            let bytes = self
+                .repo
+                .read_file(candidate.tree, path, FILE_BYTES_MAX)
+                .await?;
             let Some(bytes) = bytes else {
                 return Ok(Verdict::failed(format!("{} is gone", job.path)));
             };

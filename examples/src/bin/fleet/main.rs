@@ -5,10 +5,12 @@
 //! lands what was verified on the branch `agents/hygiene` of the clone. Kill it at any moment and
 //! run the same command: it goes on where it was.
 
-mod ages;
 mod agents;
+mod ages;
 mod ask;
+mod findings;
 mod guest;
+mod html;
 mod landing;
 mod plan;
 mod show;
@@ -60,7 +62,11 @@ fn share(text: &str) -> Result<u32, String> {
         return Err(wrong());
     }
     let millionths: u32 = format!("{part:0<6}").parse().map_err(|_digits| wrong())?;
-    if millionths > 500_000 { Err(wrong()) } else { Ok(millionths) }
+    if millionths > 500_000 {
+        Err(wrong())
+    } else {
+        Ok(millionths)
+    }
 }
 
 impl Args {
@@ -75,7 +81,11 @@ impl Args {
         if self.fleet.is_none() {
             let verifiers = (self.agents / 5).max(1);
             for (name, pool) in &mut fleet.pools {
-                pool.size = if name == "verifiers" { verifiers } else { self.agents - verifiers };
+                pool.size = if name == "verifiers" {
+                    verifiers
+                } else {
+                    self.agents - verifiers
+                };
             }
         }
         Ok(fleet)
@@ -101,7 +111,11 @@ fn complain(error: &anyhow::Error) {
     for cause in error.chain() {
         let text = cause.to_string();
         if !said.contains(&text) {
-            said = if said.is_empty() { text } else { format!("{said}: {text}") };
+            said = if said.is_empty() {
+                text
+            } else {
+                format!("{said}: {text}")
+            };
         }
     }
     eprintln!("error: {said}");
@@ -111,9 +125,18 @@ fn complain(error: &anyhow::Error) {
 }
 
 fn fix_of(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
-    let orch = cause.downcast_ref::<agent_orch::Error>().map(|e| e.fix().into_owned());
-    let merge = || cause.downcast_ref::<agent_orch::merge::Error>().map(|e| e.fix().into_owned());
-    let store =
-        || cause.downcast_ref::<agent_core::store::Error>().map(|e| e.fix().into_owned());
+    let orch = cause
+        .downcast_ref::<agent_orch::Error>()
+        .map(|e| e.fix().into_owned());
+    let merge = || {
+        cause
+            .downcast_ref::<agent_orch::merge::Error>()
+            .map(|e| e.fix().into_owned())
+    };
+    let store = || {
+        cause
+            .downcast_ref::<agent_core::store::Error>()
+            .map(|e| e.fix().into_owned())
+    };
     orch.or_else(merge).or_else(store)
 }

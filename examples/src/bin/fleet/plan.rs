@@ -9,8 +9,8 @@ use agent_sandbox::FileTree;
 use anyhow::{Context, Result};
 use serde_json::json;
 
-use crate::ages::Ages;
 use crate::agents::Job;
+use crate::ages::Ages;
 use crate::guest::FILE_BYTES_MAX;
 
 /// The checks, with how urgent they are and which files they are for.
@@ -49,7 +49,10 @@ pub(crate) struct Plan {
 
 /// Splits the tracked text files of a commit into tasks.
 pub(crate) async fn plan(repo: &Repository, base: ObjectId) -> Result<Plan> {
-    let entries = repo.files(base).await.context("cannot list the tracked files")?;
+    let entries = repo
+        .files(base)
+        .await
+        .context("cannot list the tracked files")?;
     let mut plan = Plan {
         tasks: Vec::new(),
         tree: FileTree::builder().build()?,
@@ -131,25 +134,27 @@ fn is_markdown(path: &str) -> bool {
     [".md", ".markdown"].iter().any(|end| lower.ends_with(end))
 }
 
-fn add_tasks(
-    tasks: &mut Vec<NewTask>,
-    path: &str,
-    base: ObjectId,
-    is_markdown: bool,
-    ages: &Ages,
-) {
+fn add_tasks(tasks: &mut Vec<NewTask>, path: &str, base: ObjectId, is_markdown: bool, ages: &Ages) {
     for (check, priority, files) in CHECKS {
         if *files == Files::Markdown && !is_markdown {
             continue;
         }
         let options = match *check {
             "todo" => {
-                vec![format!("age_days={}", ages.of(path)), format!("stale_days={STALE_DAYS}")]
+                vec![
+                    format!("age_days={}", ages.of(path)),
+                    format!("stale_days={STALE_DAYS}"),
+                ]
             }
             _ => Vec::new(),
         };
         let (check, path) = ((*check).to_owned(), path.to_owned());
-        let job = Job { check: check.clone(), path: path.clone(), base, options };
+        let job = Job {
+            check: check.clone(),
+            path: path.clone(),
+            base,
+            options,
+        };
         let task = NewTask::new(format!("{check}:{path}"), "menders", json!(job));
         tasks.push(task.with_priority(*priority));
     }

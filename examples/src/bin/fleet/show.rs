@@ -11,11 +11,16 @@ use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::Args;
+use crate::html::{CheckRow, Page, render};
 use crate::start::{FRAME, Source};
 
 #[expect(clippy::print_stderr, reason = "a program talks to its user")]
 pub(crate) fn opening(args: &Args, fleet: &Fleet, source: &Source, run: &Run) {
-    let verb = if run.is_resumed { "resuming" } else { "starting" };
+    let verb = if run.is_resumed {
+        "resuming"
+    } else {
+        "starting"
+    };
     let head: String = source.head.to_string().chars().take(12).collect();
     eprintln!(
         "{verb} {} of fleet {} on {} at {head}; data in {}",
@@ -75,18 +80,27 @@ impl View {
     }
 
     async fn draw(&self, handle: &RunHandle, stack: &Stack) -> agent_orch::Result<()> {
-        let Progress { counts, restarts, .. } = handle.progress().await?;
+        let Progress {
+            counts, restarts, ..
+        } = handle.progress().await?;
         let at = |stage, status| counts.0.get(&(stage, status)).copied().unwrap_or(0);
-        let ended: u64 =
-            [Status::Completed, Status::Failed, Status::Canceled, Status::Rejected]
-                .into_iter()
-                .map(|status| counts.of(status))
-                .sum();
+        let ended: u64 = [
+            Status::Completed,
+            Status::Failed,
+            Status::Canceled,
+            Status::Rejected,
+        ]
+        .into_iter()
+        .map(|status| counts.of(status))
+        .sum();
         self.tasks.set_length(counts.total());
         self.tasks.set_position(ended);
-        self.tasks.set_message(format!("{} wait for a person", counts.of(Status::Parked)));
+        self.tasks
+            .set_message(format!("{} wait for a person", counts.of(Status::Parked)));
         let working: u64 = at(Stage::Work, Status::Leased) + at(Stage::Verify, Status::Leased);
-        let spent = stack.balance("hygiene", Amount::zero(agent_core::Asset::USD)).await;
+        let spent = stack
+            .balance("hygiene", Amount::zero(agent_core::Asset::USD))
+            .await;
         let spent = spent.map_or_else(|_none| String::new(), |b| b.spent.to_string());
         self.line.set_message(format!(
             "{working} agents busy  {} merges queued, {} landed  {restarts} restarts  {spent} spent",
@@ -114,11 +128,16 @@ pub(crate) struct Ending<'a> {
     pub(crate) clone: &'a Path,
     pub(crate) base: ObjectId,
     pub(crate) target: &'a str,
+    pub(crate) checks: &'a [CheckRow],
 }
 
 /// Writes millionths as a percentage with two decimals.
 fn percent(per_million: u64) -> String {
-    format!("{}.{:02} %", per_million / 10_000, per_million % 10_000 / 100)
+    format!(
+        "{}.{:02} %",
+        per_million / 10_000,
+        per_million % 10_000 / 100
+    )
 }
 
 #[expect(clippy::print_stdout, reason = "the table is the program's output")]
@@ -127,34 +146,79 @@ impl Ending<'_> {
         let report = self.report;
         let took = report.until.since(report.from);
         println!();
-        println!("run {}  {}.{:03} s", report.run, took.as_secs(), took.subsec_millis());
+        println!(
+            "run {}  {}.{:03} s",
+            report.run,
+            took.as_secs(),
+            took.subsec_millis()
+        );
         println!();
         println!("tasks        {:>8}", report.submitted);
-        println!("  completed  {:>8}  verified by an agent that is not the author", report.completed);
+        println!(
+            "  completed  {:>8}  verified by an agent that is not the author",
+            report.completed
+        );
         println!("  failed     {:>8}", report.failed);
         println!("  rejected   {:>8}", report.rejected);
-        println!("  waiting    {:>8}  for a person", self.progress.counts.of(Status::Parked));
+        println!(
+            "  waiting    {:>8}  for a person",
+            self.progress.counts.of(Status::Parked)
+        );
         println!();
-        println!("merges       {:>8}  landed on {}", report.landed, self.target);
+        println!(
+            "merges       {:>8}  landed on {}",
+            report.landed, self.target
+        );
         println!("  conflicted {:>8}", report.conflicted);
         println!("  resolved   {:>8}", report.resolved);
         println!();
         println!("recovery     {:>8}  attempts retried", report.retries);
-        println!("             {:>8}  works begun anew with feedback", report.corrections);
+        println!(
+            "             {:>8}  works begun anew with feedback",
+            report.corrections
+        );
         println!("             {:>8}  agents restarted", report.restarts);
-        println!("             {:>8}  times the run was resumed", report.resumes);
+        println!(
+            "             {:>8}  times the run was resumed",
+            report.resumes
+        );
         for (kind, fault) in &report.faults {
-            println!("  {kind:<20} {:>8} injected, {} recovered", fault.injected, fault.recovered);
+            println!(
+                "  {kind:<20} {:>8} injected, {} recovered",
+                fault.injected, fault.recovered
+            );
         }
         println!();
+        self.print_findings();
         self.print_money();
         self.print_reliability();
+    }
+
+    fn print_findings(&self) {
+        println!("check                   files findings    fixed   landed");
+        for CheckRow {
+            check,
+            files,
+            findings,
+            fixed,
+            landed,
+        } in self.checks
+        {
+            println!("  {check:<20} {files:>6} {findings:>8} {fixed:>8} {landed:>8}");
+        }
+        println!();
     }
 
     fn print_money(&self) {
         let report = self.report;
         println!("spend        {}", report.spent());
-        for (pool, PoolReport { attempts, spent, .. }) in &report.pools {
+        for (
+            pool,
+            PoolReport {
+                attempts, spent, ..
+            },
+        ) in &report.pools
+        {
             let spent = Amount::from_units(*spent, report.asset).to_string();
             println!("  {pool:<12} {spent:>14}  {attempts} attempts");
         }
@@ -169,11 +233,46 @@ impl Ending<'_> {
         println!("first-try reliability");
         for (layer, reliability) in &self.report.layers {
             let share = percent(reliability.per_million());
-            println!("  {layer:<12} {share:>10}  {} of {}", reliability.done, reliability.tries);
+            println!(
+                "  {layer:<12} {share:>10}  {} of {}",
+                reliability.done, reliability.tries
+            );
         }
-        println!("  {:<12} {:>10}", "compounded", percent(self.report.compounded_per_million()));
+        println!(
+            "  {:<12} {:>10}",
+            "compounded",
+            percent(self.report.compounded_per_million())
+        );
         println!();
-        println!("audit        {} records verified, head {}", self.audit.records, self.audit.head);
+        println!(
+            "audit        {} records verified, head {}",
+            self.audit.records, self.audit.head
+        );
+    }
+
+    /// Writes the page.
+    pub(crate) fn html(&self, run: &Run) -> String {
+        let command = self.diff();
+        render(&Page {
+            report: self.report,
+            durability: &run.durability,
+            fleet: &run.spec.to_string(),
+            waiting: self.progress.counts.of(Status::Parked),
+            open: self.open,
+            quarantined: &self.progress.quarantined,
+            checks: self.checks,
+            audit: Ok(self.audit),
+            command: (self.report.landed > 0).then_some(&*command),
+        })
+    }
+
+    fn diff(&self) -> String {
+        format!(
+            "git -C {} diff {} {}",
+            self.clone.display(),
+            self.base,
+            self.target
+        )
     }
 
     /// Says where everything is.
@@ -181,7 +280,7 @@ impl Ending<'_> {
         println!("report       {}", report.display());
         let clone = self.clone.display();
         if self.report.landed > 0 {
-            println!("see it       git -C {clone} diff {} {}", self.base, self.target);
+            println!("see it       {}", self.diff());
             println!("take it      git fetch {clone} {}", self.target);
         } else {
             println!("nothing landed: there was nothing to mend");

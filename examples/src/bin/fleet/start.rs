@@ -9,7 +9,9 @@ use agent_identity::Unlock;
 use agent_orch::merge::git::{CloneOptions, Repository};
 use agent_orch::merge::{MergeQueue, ObjectId, QueueConfig};
 use agent_orch::report::Report;
-use agent_orch::{Chaos, Fleet, Lander, Layers, Progress, Run, RunHandle, Stack, StackConfig, Supervisor};
+use agent_orch::{
+    Chaos, Fleet, Lander, Layers, Progress, Run, RunHandle, Stack, StackConfig, Supervisor,
+};
 use agent_pay::{Price, RateCard};
 use agent_sandbox::backend::wasm::{Config as WasmConfig, WasmRuntime};
 use agent_tools::{InProcess, Limits as ToolLimits};
@@ -20,7 +22,7 @@ use serde_json::json;
 use crate::agents::{Desk, Mender, Verifier, propose_tool};
 use crate::guest::{Guest, RESOURCE};
 use crate::plan::{Plan, plan};
-use crate::{Args, ask, landing, show};
+use crate::{Args, ask, findings, landing, show};
 
 /// How many tasks are submitted in one transaction.
 const SUBMIT_BATCH: usize = 2_000;
@@ -63,16 +65,30 @@ async fn with_stack(
     // Set once: this function is called once.
     let _first = repo_cell.set((repo.clone(), meta.at_ms));
     show::opening(args, &fleet, source, &run);
-    let Plan { tasks, tree, n_files, skipped } = plan(&repo, meta.base).await?;
+    let Plan {
+        tasks,
+        tree,
+        n_files,
+        skipped,
+    } = plan(&repo, meta.base).await?;
     show::planned(n_files, tasks.len(), &skipped);
     if tasks.is_empty() {
         bail!("the repository tracks no text files: there is nothing to check");
     }
     let asset = fleet.budget.asset();
     let guest = Guest::new(stack.sandbox(), tree, Guest::cost_max(asset));
-    let target = fleet.lanes.get(LANE).map_or("agents/hygiene", |l| l.target.as_str()).to_owned();
+    let target = fleet
+        .lanes
+        .get(LANE)
+        .map_or("agents/hygiene", |l| l.target.as_str())
+        .to_owned();
     let lander = lander(stack, &repo, &guest, &meta, &target).await?;
-    let desk = Desk { repo: repo.clone(), guest, stack: stack.clone(), target: target.clone() };
+    let desk = Desk {
+        repo: repo.clone(),
+        guest,
+        stack: stack.clone(),
+        target: target.clone(),
+    };
     let (mender, verifier, landing) = (desk.clone(), desk, lander.clone());
     let handle = Supervisor::new(stack.clone(), fleet)
         .with_agent("mender", move || Mender(mender.clone()))
@@ -93,7 +109,10 @@ async fn with_stack(
     };
     handle.stop().await;
     lander.stop().await;
-    finish(args, stack, &handle, &repo, &meta, &target, &progress, asset).await
+    finish(
+        args, stack, &handle, &repo, &meta, &target, &progress, asset,
+    )
+    .await
 }
 
 /// Waits for the run, showing it, and has questions answered. Nothing if it was interrupted.
@@ -121,7 +140,10 @@ async fn drive(
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "the end of the run needs all that was made")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the end of the run needs all that was made"
+)]
 async fn finish(
     args: &Args,
     stack: &Stack,
@@ -136,6 +158,7 @@ async fn finish(
     let journal = stack.journal();
     let report = Report::of(journal.as_ref(), handle.id(), asset).await?;
     let audit = journal.verify().await?;
+    let checks = findings::by_check(journal.as_ref(), handle.id()).await?;
     let view = show::Ending {
         args,
         report: &report,
@@ -145,9 +168,15 @@ async fn finish(
         clone: repo.path(),
         base: meta.base,
         target,
+        checks: &checks,
     };
     view.print();
-    let path = args.report.clone().unwrap_or_else(|| args.data.join("report.html"));
+    let path = args
+        .report
+        .clone()
+        .unwrap_or_else(|| args.data.join("report.html"));
+    std::fs::write(&path, view.html(handle.run()))
+        .with_context(|| format!("cannot write the report {}", path.display()))?;
     view.closing(&path);
     if let Some((pool, failure)) = progress.quarantined.first_key_value() {
         bail!("the pool {pool} was given up after too many failures, the last: {failure}");
@@ -180,15 +209,29 @@ async fn open_run(
 ) -> Result<(Run, Meta, Repository)> {
     let subject = source.path.to_string_lossy().into_owned();
     let named = format!("{subject}\n{}", source.head);
-    let clone: String = Digest::of_bytes(named.as_bytes()).to_string().chars().take(12).collect();
+    let clone: String = Digest::of_bytes(named.as_bytes())
+        .to_string()
+        .chars()
+        .take(12)
+        .collect();
     let clone = format!("clone-{clone}");
     let options = CloneOptions::default().with_revision(source.head.to_string());
     let (repo, head) =
         Repository::clone_local(&source.path, args.data.join(&clone), options).await?;
-    let lane = fleet.lanes.get(LANE).map_or("agents/hygiene", |lane| lane.target.as_str());
+    let lane = fleet
+        .lanes
+        .get(LANE)
+        .map_or("agents/hygiene", |lane| lane.target.as_str());
     // What earlier runs landed is where this one begins.
-    let base = repo.resolve(&format!("refs/heads/{lane}")).await.unwrap_or(head);
-    let meta = Meta { clone: clone.clone(), base, at_ms: env.clock.now().as_unix_ms() };
+    let base = repo
+        .resolve(&format!("refs/heads/{lane}"))
+        .await
+        .unwrap_or(head);
+    let meta = Meta {
+        clone: clone.clone(),
+        base,
+        at_ms: env.clock.now().as_unix_ms(),
+    };
     let run = stack.open_run(fleet, &subject, json!(meta)).await?;
     let known: Meta = serde_json::from_value(run.meta.clone())
         .context("the unfinished run was started by another program")?;
@@ -217,9 +260,9 @@ async fn open_stack(
     let rates = rates(fleet.budget.asset())?;
     let config = StackConfig::new(&args.data, unlock(&args.data)?, rates);
     let layers = Layers::new(Arc::new(runtime), Arc::new(tools));
-    let stack = Stack::open(config, env.clone(), layers).await.with_context(|| {
-        format!("cannot open the data directory {}", args.data.display())
-    })?;
+    let stack = Stack::open(config, env.clone(), layers)
+        .await
+        .with_context(|| format!("cannot open the data directory {}", args.data.display()))?;
     // Set once: this function is called once.
     let _first = stack_cell.set(stack.clone());
     Ok(stack)
@@ -247,7 +290,9 @@ fn unlock(data: &Path) -> Result<Unlock> {
                 .mode(0o600)
                 .open(&aside)
                 .with_context(about)?;
-            file.write_all(&secret).and_then(|()| file.sync_all()).with_context(about)?;
+            file.write_all(&secret)
+                .and_then(|()| file.sync_all())
+                .with_context(about)?;
             std::fs::rename(&aside, &path).with_context(about)?;
             secret
         }
