@@ -136,6 +136,7 @@ macro_rules! sandbox_conformance {
             buffers_outside_memory_end_the_guest,
             mount_over_the_output_prints_nothing,
             sockets_are_absent,
+            memory_is_not_carried_over,
         );
     };
     (@laws $make:path; $($law:ident,)+) => {

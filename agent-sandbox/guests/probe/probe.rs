@@ -60,6 +60,7 @@ fn main() {
         "loop" => endless(),
         "recurse" => println!("{}", recurse(1)),
         "allocate" => allocate(number(2)),
+        "stain" => println!("{}", stain()),
         "time" => time(),
         "sleep" => {
             let before = Instant::now();
@@ -154,6 +155,15 @@ fn recurse(depth: u64) -> u64 {
 fn allocate(bytes: usize) {
     let memory = vec![1_u8; std::hint::black_box(bytes)];
     println!("allocated {}", std::hint::black_box(memory).len());
+}
+
+/// Grows the memory, counts the bytes there that are not zero, and fills them.
+fn stain() -> usize {
+    let pages = core::arch::wasm32::memory_grow(0, 64);
+    let bytes = unsafe { std::slice::from_raw_parts_mut((pages * 65_536) as *mut u8, 64 * 65_536) };
+    let dirty = bytes.iter().filter(|byte| **byte != 0).count();
+    std::hint::black_box(bytes).fill(0xa5);
+    dirty
 }
 
 fn time() {

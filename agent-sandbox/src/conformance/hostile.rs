@@ -133,3 +133,13 @@ pub async fn sockets_are_absent(runtime: Arc<dyn Runtime>) {
     let without = launch(&runtime, Spec::new(probe())).await;
     assert_eq!(line(&without, &["socket"]).await, "8");
 }
+
+/// A guest finds nothing of what an earlier one left in memory, not even in the same slot.
+pub async fn memory_is_not_carried_over(runtime: Arc<dyn Runtime>) {
+    for _ in 0..2 {
+        let sandbox = launch(&runtime, Spec::new(probe())).await;
+        for _ in 0..10 {
+            assert_eq!(line(&sandbox, &["stain"]).await, "0");
+        }
+    }
+}

@@ -1,7 +1,8 @@
 //! The wasmtime engines: one without and, once it is asked for, one with fuel metering.
 
 use wasmtime::{
-    Config as EngineConfig, Engine, InstanceAllocationStrategy, Linker, PoolingAllocationConfig,
+    Config as EngineConfig, Enabled, Engine, InstanceAllocationStrategy, Linker,
+    PoolingAllocationConfig,
 };
 
 use agent_core::Retry;
@@ -14,7 +15,8 @@ use crate::error::{Error, Result};
 /// The largest wasm stack: deep enough for interpreters, and a quarter of a worker's stack.
 const WASM_STACK_BYTES: usize = 512 << 10;
 
-/// How much of a returned slot is wiped by hand, which is cheaper than unmapping it, in bytes.
+/// How much of a returned slot is wiped by hand, which is cheaper than unmapping it, in bytes. With
+/// the kernel's page scan only pages that were written are wiped.
 const KEEP_RESIDENT_BYTES: usize = 128 << 10;
 
 /// The most elements of a table in a pooled slot: room for an interpreter.
@@ -103,6 +105,7 @@ fn pooled(config: &Config, fuel: bool) -> EngineConfig {
         .table_elements(TABLE_ELEMENTS_MAX)
         .max_core_instance_size(1 << 20)
         .max_unused_warm_slots(slots)
+        .pagemap_scan(Enabled::Auto)
         .linear_memory_keep_resident(KEEP_RESIDENT_BYTES)
         .table_keep_resident(KEEP_RESIDENT_BYTES);
     let mut engine = basic(fuel);
