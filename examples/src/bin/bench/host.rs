@@ -16,9 +16,9 @@ use crate::measure::{Samples, Unit};
 
 /// How often the measure and its baseline take turns: enough for a median that one hiccup does
 /// not move.
-pub(crate) const ROUNDS: u32 = 5;
+pub(crate) const ROUNDS: u32 = 9;
 /// How long one round of either lasts.
-pub(crate) const ROUND: Duration = Duration::from_millis(200);
+pub(crate) const ROUND: Duration = Duration::from_millis(150);
 
 /// What every area needs. The scratch directory goes with it.
 #[derive(Debug)]

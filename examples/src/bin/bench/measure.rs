@@ -157,3 +157,56 @@ impl Samples {
         sorted.get(n).copied().unwrap_or(0.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples(all: &[f64]) -> Samples {
+        Samples(all.to_vec())
+    }
+
+    fn line(unit: Unit, ours: f64, baseline: f64) -> serde_json::Value {
+        let measure = Measure::of(
+            "area/measure@1",
+            unit,
+            &samples(&[ours]),
+            &samples(&[baseline]),
+            "",
+        );
+        serde_json::from_str(&measure.to_json().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_ratio_above_one_is_better_whatever_the_unit() {
+        assert_eq!(
+            line(Unit::PerSecond("writes/s"), 300.0, 100.0)["ratio"],
+            3.0
+        );
+        assert_eq!(line(Unit::Micros, 100.0, 300.0)["ratio"], 3.0);
+        assert_eq!(line(Unit::Millis, 300.0, 100.0)["ratio"], 0.333);
+        assert_eq!(line(Unit::Micros, 0.0, 300.0)["ratio"], 0.0);
+    }
+
+    #[test]
+    fn a_line_has_five_keys() {
+        let line = line(Unit::PerSecond("writes/s"), 1.0, 2.0);
+        let mut keys: Vec<_> = line
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        keys.sort_unstable();
+        assert_eq!(keys, ["baseline", "bench", "ratio", "unit", "value"]);
+    }
+
+    #[test]
+    fn percentiles_are_samples() {
+        let hundred: Vec<f64> = (1..=100).rev().map(f64::from).collect();
+        let hundred = samples(&hundred);
+        assert!((hundred.median() - 50.0).abs() < 1e-9);
+        assert!((hundred.percentile(99) - 99.0).abs() < 1e-9);
+        assert!(samples(&[]).median().abs() < 1e-9);
+    }
+}
