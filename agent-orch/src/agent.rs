@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use agent_core::{EffectClass, Effect, Scope, Unit, Usage};
+use agent_core::{Effect, EffectClass, Scope, Unit, Usage};
 use agent_pay::BudgetPath;
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -53,7 +53,10 @@ impl<T> Acted<T> {
     /// An effect that consumed nothing that is metered.
     #[must_use]
     pub const fn new(value: T) -> Self {
-        Self { value, usage: Vec::new() }
+        Self {
+            value,
+            usage: Vec::new(),
+        }
     }
 
     /// Adds what was consumed of a resource. Default: nothing.
@@ -114,7 +117,8 @@ impl Ctx {
         F: FnOnce(Scope) -> Fut + Send,
         Fut: Future<Output = Result<Acted<T>>> + Send,
     {
-        self.probed(step, effect, |_scope| std::future::ready(Ok(None)), act).await
+        self.probed(step, effect, |_scope| std::future::ready(Ok(None)), act)
+            .await
     }
 
     /// As [`Ctx::effect`], for effects of class `Probeable`: when it is not known whether the
@@ -150,12 +154,14 @@ impl Ctx {
         };
         let act = |scope| async {
             let acted = act(scope).await?;
-            Ok(Acted { value: to_value(&acted.value)?, usage: acted.usage })
+            Ok(Acted {
+                value: to_value(&acted.value)?,
+                usage: acted.usage,
+            })
         };
         let value = self.door.pass(self, intent, probe, act).await?;
-        serde_json::from_value(value).map_err(|e| {
-            Error::invalid(format!("recorded result of step {step}"), e.to_string())
-        })
+        serde_json::from_value(value)
+            .map_err(|e| Error::invalid(format!("recorded result of step {step}"), e.to_string()))
     }
 
     /// Asks a person and returns the chosen option once there is one.
@@ -178,11 +184,13 @@ impl Ctx {
     }
 
     pub(crate) fn question(&self, name: &str, question: &str, options: &[&str]) -> NewRequest {
-        let run = self.scope.run.unwrap_or_else(|| agent_core::RunId::from_bits(0));
+        let run = self
+            .scope
+            .run
+            .unwrap_or_else(|| agent_core::RunId::from_bits(0));
         let deadline = self.door.now().after(self.question_deadline);
         let name = format!("{}/{}/{name}", self.lease.round, self.lease.stage);
-        let mut request =
-            NewRequest::new(run, self.lease.task, name, question, options, deadline);
+        let mut request = NewRequest::new(run, self.lease.task, name, question, options, deadline);
         request.route.clone_from(&self.question_route);
         request
     }
@@ -191,7 +199,9 @@ impl Ctx {
         let request = self.door.journal().ask(&self.scope, request).await?;
         match request.answer {
             Some(answer) => Ok(answer.choice),
-            None => Err(Error::Waiting { request: request.id }),
+            None => Err(Error::Waiting {
+                request: request.id,
+            }),
         }
     }
 
@@ -201,7 +211,10 @@ impl Ctx {
         let total: u32 = steps.values().sum();
         if total >= self.steps_max {
             let limit = u64::from(self.steps_max);
-            return Err(Error::LimitReached { what: "steps of one attempt", limit });
+            return Err(Error::LimitReached {
+                what: "steps of one attempt",
+                limit,
+            });
         }
         let next = steps.entry(name.to_owned()).or_default();
         let ordinal = *next;

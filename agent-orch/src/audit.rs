@@ -109,7 +109,10 @@ impl EventQuery {
     /// Asks for all records after one.
     #[must_use]
     pub fn after(seq: u64) -> Self {
-        Self { after: seq, ..Self::default() }
+        Self {
+            after: seq,
+            ..Self::default()
+        }
     }
 
     /// Narrows to a run. Default: all.

@@ -99,11 +99,7 @@ pub struct Policy<'a> {
 impl<'a> Policy<'a> {
     /// A policy with the default waits, a pool of one and no lane, at the epoch.
     #[must_use]
-    pub fn new(
-        recovery: &'a RecoveryTable,
-        verifier: &'a str,
-        escalation: &'a Escalation,
-    ) -> Self {
+    pub fn new(recovery: &'a RecoveryTable, verifier: &'a str, escalation: &'a Escalation) -> Self {
         Self {
             recovery,
             backoff: Backoff::default(),
@@ -130,7 +126,10 @@ pub struct Next {
 
 impl Next {
     const fn only(transition: Transition) -> Self {
-        Self { transition, request: None }
+        Self {
+            transition,
+            request: None,
+        }
     }
 }
 
@@ -143,12 +142,15 @@ pub const GIVE_UP: &str = "fail";
 #[must_use]
 pub fn decide(task: &Task, ended: Ended, policy: &Policy<'_>) -> Next {
     match ended {
-        Ended::Done { output } => {
-            Next::only(Transition::Verify { output, pool: policy.verifier.to_owned() })
-        }
+        Ended::Done { output } => Next::only(Transition::Verify {
+            output,
+            pool: policy.verifier.to_owned(),
+        }),
         Ended::Accepted { evidence } => {
-            let has_change =
-                task.output.as_ref().is_some_and(|o| o.get("change").is_some_and(|c| !c.is_null()));
+            let has_change = task
+                .output
+                .as_ref()
+                .is_some_and(|o| o.get("change").is_some_and(|c| !c.is_null()));
             let lane = policy.lane.filter(|_| has_change).map(str::to_owned);
             Next::only(Transition::Accept { evidence, lane })
         }
@@ -171,7 +173,12 @@ pub fn decide(task: &Task, ended: Ended, policy: &Policy<'_>) -> Next {
 /// Looks the failure up in the table.
 fn recover(task: &Task, failure: Failure, feedback: Option<Value>, policy: &Policy<'_>) -> Next {
     let class = Class::of(&failure);
-    let n = task.failures.get(&class).copied().unwrap_or(0).saturating_add(1);
+    let n = task
+        .failures
+        .get(&class)
+        .copied()
+        .unwrap_or(0)
+        .saturating_add(1);
     let action = policy.recovery.action(class, n);
     // A verifier or lane that trips over its own feet says nothing about the author's work: only
     // a refusal or a conflict goes back to work.
@@ -181,26 +188,42 @@ fn recover(task: &Task, failure: Failure, feedback: Option<Value>, policy: &Poli
         Action::Repair | Action::Reassign if !concerns_author => retry(failure, n, policy),
         Action::Retry => retry(failure, n, policy),
         Action::Repair | Action::Reassign => {
-            let feedback = feedback.unwrap_or_else(|| {
-                json!({ "code": failure.code, "message": failure.message, "fix": failure.fix })
-            });
+            let feedback = feedback.unwrap_or_else(
+                || json!({ "code": failure.code, "message": failure.message, "fix": failure.fix }),
+            );
             let same_agent = action == Action::Repair || !policy.has_others;
-            Next::only(Transition::Correct { feedback, failure, same_agent })
+            Next::only(Transition::Correct {
+                feedback,
+                failure,
+                same_agent,
+            })
         }
         Action::Escalate => escalate(task, failure, n, policy),
-        Action::Fail => Next::only(Transition::End { status: Status::Failed, failure }),
+        Action::Fail => Next::only(Transition::End {
+            status: Status::Failed,
+            failure,
+        }),
     }
 }
 
 fn retry(failure: Failure, n: u32, policy: &Policy<'_>) -> Next {
-    let asked = failure.retry_after_ms.map(std::time::Duration::from_millis).unwrap_or_default();
+    let asked = failure
+        .retry_after_ms
+        .map(std::time::Duration::from_millis)
+        .unwrap_or_default();
     let wait = policy.backoff.wait(n, policy.seed).max(asked);
-    Next::only(Transition::Retry { failure, at: policy.now.after(wait) })
+    Next::only(Transition::Retry {
+        failure,
+        at: policy.now.after(wait),
+    })
 }
 
 fn escalate(task: &Task, failure: Failure, n: u32, policy: &Policy<'_>) -> Next {
     let class = Class::of(&failure).name();
-    let question = format!("{}: {} ({class}). {}", task.key, failure.message, failure.fix);
+    let question = format!(
+        "{}: {} ({class}). {}",
+        task.key, failure.message, failure.fix
+    );
     let mut request = NewRequest::new(
         task.run,
         task.id,
@@ -213,5 +236,10 @@ fn escalate(task: &Task, failure: Failure, n: u32, policy: &Policy<'_>) -> Next 
     request.route.clone_from(&policy.escalation.route);
     request.reject = Some(GIVE_UP.to_owned());
     request.details = json!({ "failure": failure, "stage": task.stage, "round": task.round });
-    Next { transition: Transition::Park { failure: Some(failure) }, request: Some(request) }
+    Next {
+        transition: Transition::Park {
+            failure: Some(failure),
+        },
+        request: Some(request),
+    }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::{
-    Amount, ClockExt, Effect, EffectClass, Entropy, EntropyExt, Env, ErrorKind, Failure,
-    Gate, Retry, Scope, Timestamp, UsageRecord, Verdict,
+    Amount, ClockExt, Effect, EffectClass, Entropy, EntropyExt, Env, ErrorKind, Failure, Gate,
+    Retry, Scope, Timestamp, UsageRecord, Verdict,
 };
 use agent_pay::RateCard;
 use serde_json::{Value, json};
@@ -71,7 +71,13 @@ impl Fault {
 
     fn failure(self, retry: Retry) -> Failure {
         let fix = "none needed: recovery handles it";
-        Failure::new(ErrorKind::Unavailable, retry, self.code(), "an injected fault", fix)
+        Failure::new(
+            ErrorKind::Unavailable,
+            retry,
+            self.code(),
+            "an injected fault",
+            fix,
+        )
     }
 }
 
@@ -93,7 +99,9 @@ pub(crate) struct Door {
 
 impl fmt::Debug for Door {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Door").field("chaos", &self.chaos).finish_non_exhaustive()
+        f.debug_struct("Door")
+            .field("chaos", &self.chaos)
+            .finish_non_exhaustive()
     }
 }
 
@@ -105,7 +113,13 @@ impl Door {
         env: Env,
         chaos: Chaos,
     ) -> Self {
-        Self { journal, gate, rates, env, chaos }
+        Self {
+            journal,
+            gate,
+            rates,
+            env,
+            chaos,
+        }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -140,7 +154,9 @@ impl Door {
                 let scope = cx.scope.clone().with_idempotency_key(pass.key.clone());
                 if let Some(value) = self.resolve(cx, &effect, &pass, probe(scope)).await? {
                     let outcome = Outcome::new(Ok(value.clone()));
-                    self.journal.settle(&cx.scope, lease, &pass, outcome).await?;
+                    self.journal
+                        .settle(&cx.scope, lease, &pass, outcome)
+                        .await?;
                     return Ok(value);
                 }
                 pass
@@ -149,7 +165,9 @@ impl Door {
         let scope = cx.scope.child().with_idempotency_key(pass.key.clone());
         let acted = self.act(&effect, scope, act).await;
         let (result, outcome) = self.outcome(cx, &effect, &pass, acted)?;
-        self.journal.settle(&cx.scope, lease, &pass, outcome).await?;
+        self.journal
+            .settle(&cx.scope, lease, &pass, outcome)
+            .await?;
         result
     }
 
@@ -176,7 +194,10 @@ impl Door {
                     _ => Err(refused(code, "a person said no".to_owned())),
                 }
             }
-            _ => Err(refused("gate.unknown".to_owned(), "the verdict is not known".to_owned())),
+            _ => Err(refused(
+                "gate.unknown".to_owned(),
+                "the verdict is not known".to_owned(),
+            )),
         }
     }
 

@@ -151,11 +151,17 @@ impl Error {
     /// Creates an [`Error::Invalid`].
     #[must_use]
     pub fn invalid(key: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Invalid { key: key.into(), reason: reason.into() }
+        Self::Invalid {
+            key: key.into(),
+            reason: reason.into(),
+        }
     }
 
-    pub(crate) fn not_found(what: &'static str, name: impl ToString) -> Self {
-        Self::NotFound { what, name: name.to_string() }
+    pub(crate) fn not_found(what: &'static str, name: impl Into<String>) -> Self {
+        Self::NotFound {
+            what,
+            name: name.into(),
+        }
     }
 
     /// Wraps the failure of something below, with what is known about repeating it.
@@ -164,7 +170,11 @@ impl Error {
         retry: Retry,
         source: impl Into<BoxError>,
     ) -> Self {
-        Self::Backend { operation, retry, source: source.into() }
+        Self::Backend {
+            operation,
+            retry,
+            source: source.into(),
+        }
     }
 
     /// Returns the classified error of the layer this one passes on.
@@ -193,7 +203,9 @@ impl Classify for Error {
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Invalid { .. } => ErrorKind::Invalid,
             Self::AuditBroken { .. } => ErrorKind::Corrupt,
-            Self::Waiting { .. } | Self::InDoubt { .. } | Self::Backend { .. } => ErrorKind::Unavailable,
+            Self::Waiting { .. } | Self::InDoubt { .. } | Self::Backend { .. } => {
+                ErrorKind::Unavailable
+            }
             Self::Agent(failure) => failure.kind,
             layer => layer.inner().map_or(ErrorKind::Internal, Classify::kind),
         }
@@ -237,11 +249,15 @@ impl Classify for Error {
             Self::WrongState { .. } => "read the task again and decide on its current state",
             Self::NotFound { .. } => "check the name",
             Self::Invalid { .. } => "correct the value the message names",
-            Self::AuditBroken { .. } => "restore a backup; the record was changed after it was written",
+            Self::AuditBroken { .. } => {
+                "restore a backup; the record was changed after it was written"
+            }
             Self::Agent(failure) => return Cow::Owned(failure.fix.clone()),
             Self::Backend { .. } => "see the cause; repeat only as the error's retry says",
             layer => {
-                return layer.inner().map_or(Cow::Borrowed("report this as a bug"), Classify::fix);
+                return layer
+                    .inner()
+                    .map_or(Cow::Borrowed("report this as a bug"), Classify::fix);
             }
         })
     }

@@ -187,7 +187,10 @@ pub struct Escalation {
 
 impl Default for Escalation {
     fn default() -> Self {
-        Self { route: "owner".to_owned(), deadline: Duration::from_secs(86_400) }
+        Self {
+            route: "owner".to_owned(),
+            deadline: Duration::from_secs(86_400),
+        }
     }
 }
 
@@ -299,13 +302,19 @@ impl Fleet {
             fleet: String,
         }
         // The debug form names every field of every part in a fixed order.
-        Ok(Digest::of_json(&Hashed { v: 1, fleet: format!("{self:?}") })?)
+        Ok(Digest::of_json(&Hashed {
+            v: 1,
+            fleet: format!("{self:?}"),
+        })?)
     }
 }
 
 fn check_grants(key: &str, grants: &[String]) -> Result<()> {
     match grants.iter().find(|grant| !grant.contains(':')) {
-        Some(grant) => Err(Error::invalid(key, format!("`{grant}` is not `action:target`"))),
+        Some(grant) => Err(Error::invalid(
+            key,
+            format!("`{grant}` is not `action:target`"),
+        )),
         None => Ok(()),
     }
 }
@@ -313,10 +322,15 @@ fn check_grants(key: &str, grants: &[String]) -> Result<()> {
 fn check_name(key: &str, name: &str) -> Result<()> {
     let fits = !name.is_empty()
         && name.len() <= 64
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if fits {
         Ok(())
     } else {
-        Err(Error::invalid(key, "a name has 1 to 64 letters, digits, `-` or `_`"))
+        Err(Error::invalid(
+            key,
+            "a name has 1 to 64 letters, digits, `-` or `_`",
+        ))
     }
 }

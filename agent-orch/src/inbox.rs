@@ -13,9 +13,7 @@ agent_core::define_id!(
 );
 
 /// How much a question matters.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Severity {
@@ -83,7 +81,9 @@ impl NewRequest {
             details: Value::Null,
             effect: None,
             deadline,
-            default: options.last().map_or_else(String::new, |option| (*option).to_owned()),
+            default: options
+                .last()
+                .map_or_else(String::new, |option| (*option).to_owned()),
             reject: None,
         }
     }
@@ -91,7 +91,10 @@ impl NewRequest {
     /// Returns the id: the same question of the same task has the same one.
     #[must_use]
     pub fn id(&self) -> RequestId {
-        let effect = self.effect.map(|digest| digest.to_string()).unwrap_or_default();
+        let effect = self
+            .effect
+            .map(|digest| digest.to_string())
+            .unwrap_or_default();
         let named = format!("{}/{}/{}/{effect}", self.run, self.task, self.name);
         RequestId::from_bits(Digest::of_bytes(named.as_bytes()).to_bits())
     }
@@ -99,10 +102,16 @@ impl NewRequest {
     /// Returns an error unless the question can be answered.
     pub(crate) fn check(&self) -> Result<()> {
         if self.options.is_empty() || self.options.len() > Self::OPTIONS_MAX {
-            return Err(Error::invalid("request.options", "a question offers 1 to 16 answers"));
+            return Err(Error::invalid(
+                "request.options",
+                "a question offers 1 to 16 answers",
+            ));
         }
         if !self.options.contains(&self.default) {
-            return Err(Error::invalid("request.default", "the default must be one of the options"));
+            return Err(Error::invalid(
+                "request.default",
+                "the default must be one of the options",
+            ));
         }
         Ok(())
     }
@@ -124,7 +133,11 @@ impl Answer {
     /// Answers without a note.
     #[must_use]
     pub fn new(choice: impl Into<String>, by: Principal) -> Self {
-        Self { choice: choice.into(), by, note: String::new() }
+        Self {
+            choice: choice.into(),
+            by,
+            note: String::new(),
+        }
     }
 }
 

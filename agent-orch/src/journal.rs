@@ -35,7 +35,11 @@ impl NewRun {
     /// Describes a run.
     #[must_use]
     pub fn new(subject: impl Into<String>, spec: Digest, meta: Value) -> Self {
-        Self { subject: subject.into(), spec, meta }
+        Self {
+            subject: subject.into(),
+            spec,
+            meta,
+        }
     }
 }
 
@@ -75,7 +79,10 @@ impl StepKey {
     /// Names a step.
     #[must_use]
     pub fn new(name: impl Into<String>, ordinal: u32) -> Self {
-        Self { name: name.into(), ordinal }
+        Self {
+            name: name.into(),
+            ordinal,
+        }
     }
 }
 
@@ -95,7 +102,11 @@ impl Intent {
     /// Describes an intent that holds no money.
     #[must_use]
     pub const fn new(step: StepKey, effect: Effect) -> Self {
-        Self { step, effect, budget: None }
+        Self {
+            step,
+            effect,
+            budget: None,
+        }
     }
 
     /// Sets the budget. Default: none, then nothing is held.
@@ -153,7 +164,11 @@ impl Outcome {
     /// Describes an effect that ended and cost nothing.
     #[must_use]
     pub const fn new(result: Result<Value, Failure>) -> Self {
-        Self { result, usage: Vec::new(), cost: None }
+        Self {
+            result,
+            usage: Vec::new(),
+            cost: None,
+        }
     }
 }
 
@@ -178,7 +193,12 @@ impl ClaimRequest {
     /// Asks for a task of a pool with a lease of 30 s.
     #[must_use]
     pub fn new(run: RunId, pool: impl Into<String>, owner: AgentId) -> Self {
-        Self { run, pool: pool.into(), owner, lease: Self::LEASE_DEFAULT }
+        Self {
+            run,
+            pool: pool.into(),
+            owner,
+            lease: Self::LEASE_DEFAULT,
+        }
     }
 }
 
@@ -201,7 +221,11 @@ impl Counts {
     /// Returns how many tasks have the status, over all stages.
     #[must_use]
     pub fn of(&self, status: Status) -> u64 {
-        self.0.iter().filter(|((_, s), _)| *s == status).map(|(_, n)| n).sum()
+        self.0
+            .iter()
+            .filter(|((_, s), _)| *s == status)
+            .map(|(_, n)| n)
+            .sum()
     }
 
     /// Returns how many tasks there are.
@@ -214,7 +238,11 @@ impl Counts {
     #[must_use]
     pub fn moving(&self) -> u64 {
         let still = |s: &Status| s.is_terminal() || *s == Status::Parked;
-        self.0.iter().filter(|((_, s), _)| !still(s)).map(|(_, n)| n).sum()
+        self.0
+            .iter()
+            .filter(|((_, s), _)| !still(s))
+            .map(|(_, n)| n)
+            .sum()
     }
 }
 

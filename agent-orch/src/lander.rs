@@ -40,7 +40,9 @@ type Waiter = oneshot::Sender<Result<Status, Failure>>;
 
 impl fmt::Debug for Lander {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lander").field("target", &self.shared.target).finish_non_exhaustive()
+        f.debug_struct("Lander")
+            .field("target", &self.shared.target)
+            .finish_non_exhaustive()
     }
 }
 
@@ -62,7 +64,9 @@ impl Lander {
             tracker: TaskTracker::new(),
             cancel: cancel.clone(),
         });
-        shared.tracker.spawn(drive(queue, Arc::downgrade(&shared), cancel));
+        shared
+            .tracker
+            .spawn(drive(queue, Arc::downgrade(&shared), cancel));
         shared.tracker.close();
         Self { shared }
     }
@@ -85,13 +89,15 @@ impl Lander {
                 return Ok(status?);
             }
         }
-        let ended = || Failure::new(
-            ErrorKind::Canceled,
-            Retry::Safe,
-            "merge.stopped",
-            "the merge queue stopped",
-            "open the run again",
-        );
+        let ended = || {
+            Failure::new(
+                ErrorKind::Canceled,
+                Retry::Safe,
+                "merge.stopped",
+                "the merge queue stopped",
+                "open the run again",
+            )
+        };
         Ok(answered.await.unwrap_or_else(|_stopped| Err(ended()))?)
     }
 
@@ -106,11 +112,7 @@ impl Lander {
 }
 
 /// Drives the queue until it is stopped or nobody holds it.
-async fn drive(
-    mut queue: MergeQueue,
-    shared: std::sync::Weak<Shared>,
-    cancel: CancellationToken,
-) {
+async fn drive(mut queue: MergeQueue, shared: std::sync::Weak<Shared>, cancel: CancellationToken) {
     loop {
         tokio::select! {
             () = queue.wait() => {}
@@ -120,7 +122,9 @@ async fn drive(
             drained = queue.drain() => drained,
             () = cancel.cancelled() => return,
         };
-        let Some(shared) = shared.upgrade() else { return };
+        let Some(shared) = shared.upgrade() else {
+            return;
+        };
         match drained {
             Ok(progress) => {
                 for settled in progress.settled {
@@ -137,7 +141,8 @@ async fn drive(
 
 impl Shared {
     fn tell(&self, settled: Settled) {
-        if let Some(waiter) = self.waiting.lock().remove(&settled.task) {
+        let waiter = self.waiting.lock().remove(&settled.task);
+        if let Some(waiter) = waiter {
             // The agent may be gone; handing the change in again gives the same answer.
             let _gone = waiter.send(Ok(settled.status));
         }
@@ -145,7 +150,8 @@ impl Shared {
 
     /// Tells everybody who waits that the queue is in trouble; recovery hands the changes in again.
     fn fail_all(&self, failure: &Failure) {
-        for (_, waiter) in std::mem::take(&mut *self.waiting.lock()) {
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        for (_, waiter) in waiting {
             let _gone = waiter.send(Err(failure.clone()));
         }
     }
@@ -158,14 +164,20 @@ impl Agent for Lander {
             .output
             .as_ref()
             .and_then(|output| output.get("change")?.get("head")?.as_str())
-            .ok_or_else(|| Error::invalid("output.change.head", "the task has no change to land"))?;
+            .ok_or_else(|| {
+                Error::invalid("output.change.head", "the task has no change to land")
+            })?;
         let commit: ObjectId = head.parse()?;
         let author = task
             .author
             .ok_or_else(|| Error::invalid("task.author", "nobody did the work of this task"))?;
         let arguments = json!({ "task": task.id, "head": head, "author": author });
-        let effect =
-            Effect::new("merge.land", &self.shared.target, EffectClass::Idempotent, arguments);
+        let effect = Effect::new(
+            "merge.land",
+            &self.shared.target,
+            EffectClass::Idempotent,
+            arguments,
+        );
         let submission = Submission::new(task.id, author, commit);
         let status: Status = cx
             .effect("land", effect, |_scope| async move {
@@ -173,15 +185,17 @@ impl Agent for Lander {
             })
             .await?;
         match status {
-            Status::Landed { commit } => {
-                Ok(Ended::landed(json!({ "commit": commit, "target": self.shared.target })))
-            }
-            Status::Conflicted { conflicts, onto, .. } => Err(conflict(&format!(
+            Status::Landed { commit } => Ok(Ended::landed(
+                json!({ "commit": commit, "target": self.shared.target }),
+            )),
+            Status::Conflicted {
+                conflicts, onto, ..
+            } => Err(conflict(&format!(
                 "the change does not fit the target at {onto}: {conflicts:?}"
             ))),
-            Status::Rejected { rejection } => {
-                Ok(Ended::refused(json!({ "rejection": rejection, "head": head })))
-            }
+            Status::Rejected { rejection } => Ok(Ended::refused(
+                json!({ "rejection": rejection, "head": head }),
+            )),
             _ => Err(conflict("the change left the queue without landing")),
         }
     }
@@ -189,7 +203,13 @@ impl Agent for Lander {
 
 fn conflict(message: &str) -> Error {
     let fix = "make the change again on the target's tip";
-    Error::Agent(Failure::new(ErrorKind::Conflict, Retry::Never, CONFLICT, message, fix))
+    Error::Agent(Failure::new(
+        ErrorKind::Conflict,
+        Retry::Never,
+        CONFLICT,
+        message,
+        fix,
+    ))
 }
 
 impl From<crate::merge::Error> for Error {

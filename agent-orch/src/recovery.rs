@@ -192,10 +192,16 @@ impl FromStr for Rung {
     fn from_str(text: &str) -> Result<Self> {
         let expected = "expected `retry:N`, `repair:N`, `reassign:N`, `escalate` or `fail`";
         let (name, times) = text.split_once(':').unwrap_or((text, "1"));
-        let action = [Action::Retry, Action::Repair, Action::Reassign, Action::Escalate, Action::Fail]
-            .into_iter()
-            .find(|action| action.name() == name)
-            .ok_or_else(|| Error::invalid(format!("recovery action `{text}`"), expected))?;
+        let action = [
+            Action::Retry,
+            Action::Repair,
+            Action::Reassign,
+            Action::Escalate,
+            Action::Fail,
+        ]
+        .into_iter()
+        .find(|action| action.name() == name)
+        .ok_or_else(|| Error::invalid(format!("recovery action `{text}`"), expected))?;
         let times = times
             .parse()
             .ok()
@@ -280,9 +286,17 @@ impl Default for RecoveryTable {
                 Class::Stuck => &[(Reassign, 1), (Escalate, 1)],
                 Class::Bug => &[(Reassign, 2), (Fail, 1)],
             };
-            rungs.iter().map(|&(action, times)| Rung::new(action, times)).collect()
+            rungs
+                .iter()
+                .map(|&(action, times)| Rung::new(action, times))
+                .collect()
         };
-        Self(Class::ALL.into_iter().map(|class| (class, ladder(class))).collect())
+        Self(
+            Class::ALL
+                .into_iter()
+                .map(|class| (class, ladder(class)))
+                .collect(),
+        )
     }
 }
 

@@ -36,7 +36,7 @@ impl Reliability {
 /// Work and money of one pool or lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct PoolReport {
+pub struct PoolSpend {
     /// Attempts its agents made.
     pub attempts: u64,
     /// What its agents spent, in smallest units of the report's asset.
@@ -46,7 +46,7 @@ pub struct PoolReport {
 /// Faults of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct FaultReport {
+pub struct FaultTally {
     /// How many were injected.
     pub injected: u64,
     /// How many hit tasks that completed all the same.
@@ -110,11 +110,11 @@ pub struct Report {
     /// How many leases were taken back.
     pub leases_ended: u64,
     /// Injected faults by kind.
-    pub faults: BTreeMap<String, FaultReport>,
+    pub faults: BTreeMap<String, FaultTally>,
     /// Tries and successes by layer, the first word of the effects' actions.
     pub layers: BTreeMap<String, Reliability>,
     /// Work and money by pool and lane.
-    pub pools: BTreeMap<String, PoolReport>,
+    pub pools: BTreeMap<String, PoolSpend>,
     /// Work over time, in slots of equal length.
     pub timeline: Vec<Slot>,
     /// The length of a slot in milliseconds.
@@ -136,8 +136,12 @@ impl Report {
         let mut fold = Fold::new(run, asset);
         let mut after = 0;
         loop {
-            let page = journal.events(EventQuery::after(after).with_run(run)).await?;
-            let Some(last) = page.last() else { return Ok(fold.finish()) };
+            let page = journal
+                .events(EventQuery::after(after).with_run(run))
+                .await?;
+            let Some(last) = page.last() else {
+                return Ok(fold.finish());
+            };
             after = last.seq;
             for record in &page {
                 fold.add(record);
@@ -158,7 +162,9 @@ impl Report {
     pub fn cost_per_success(&self) -> Option<Amount> {
         let successes = i128::from(self.completed);
         let units = self.spent().units();
-        let rounded = units.saturating_add(successes.saturating_sub(1)).checked_div(successes)?;
+        let rounded = units
+            .saturating_add(successes.saturating_sub(1))
+            .checked_div(successes)?;
         Some(Amount::from_units(rounded, self.asset))
     }
 
@@ -244,8 +250,13 @@ impl Fold {
                 self.report.submitted += number(record.payload.as_ref(), "added");
             }
             "task.leased" => {
-                self.places.insert(record.actor.clone(), record.subject.clone());
-                self.report.pools.entry(record.subject.clone()).or_default().attempts += 1;
+                self.places
+                    .insert(record.actor.clone(), record.subject.clone());
+                self.report
+                    .pools
+                    .entry(record.subject.clone())
+                    .or_default()
+                    .attempts += 1;
             }
             "effect.done" | "effect.failed" | "effect.in_doubt" => self.effect(record),
             "request.asked" => self.report.asked += 1,
@@ -295,7 +306,12 @@ impl Fold {
     }
 
     fn effect(&mut self, record: &Record) {
-        let layer = record.subject.split('.').next().unwrap_or_default().to_owned();
+        let layer = record
+            .subject
+            .split('.')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         let layer = self.report.layers.entry(layer).or_default();
         layer.tries += 1;
         if record.kind == "effect.done" {
@@ -306,7 +322,11 @@ impl Fold {
                 self.hit(record);
             }
         }
-        let cost = record.payload.as_ref().and_then(|p| p.get("cost")).and_then(Value::as_str);
+        let cost = record
+            .payload
+            .as_ref()
+            .and_then(|p| p.get("cost"))
+            .and_then(Value::as_str);
         if let Some(cost) = cost.and_then(|text| text.parse::<Amount>().ok())
             && cost.asset() == self.report.asset
         {
@@ -318,7 +338,11 @@ impl Fold {
 
     fn hit(&mut self, record: &Record) {
         self.hits.push((record.code.clone(), record.task));
-        self.report.faults.entry(record.code.clone()).or_default().injected += 1;
+        self.report
+            .faults
+            .entry(record.code.clone())
+            .or_default()
+            .injected += 1;
     }
 
     fn finish(mut self) -> Report {
@@ -346,9 +370,13 @@ impl Fold {
         self.report.slot_ms = u64::try_from(slot_ms).unwrap_or(u64::MAX);
         for (at, moment) in &self.moments {
             let n = at.since(self.report.from).as_millis() / slot_ms;
-            let n = usize::try_from(n).unwrap_or(usize::MAX).min(Report::SLOTS_MAX);
+            let n = usize::try_from(n)
+                .unwrap_or(usize::MAX)
+                .min(Report::SLOTS_MAX);
             if self.report.timeline.len() <= n {
-                self.report.timeline.resize(n.saturating_add(1), Slot::default());
+                self.report
+                    .timeline
+                    .resize(n.saturating_add(1), Slot::default());
             }
             if let Some(slot) = self.report.timeline.get_mut(n) {
                 match moment {
@@ -363,5 +391,8 @@ impl Fold {
 }
 
 fn number(payload: Option<&Value>, key: &str) -> u64 {
-    payload.and_then(|p| p.get(key)).and_then(Value::as_u64).unwrap_or(0)
+    payload
+        .and_then(|p| p.get(key))
+        .and_then(Value::as_u64)
+        .unwrap_or(0)
 }

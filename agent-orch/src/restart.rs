@@ -84,7 +84,11 @@ impl RestartState {
     /// Creates the state of a supervisor that restarted nothing yet.
     #[must_use]
     pub const fn new(strategy: Strategy, intensity: Intensity) -> Self {
-        Self { strategy, intensity, restarts: VecDeque::new() }
+        Self {
+            strategy,
+            intensity,
+            restarts: VecDeque::new(),
+        }
     }
 
     /// Decides about child number `child` of `n_children`, which ended at `now`.
@@ -104,7 +108,11 @@ impl RestartState {
         if !wanted {
             return Decision::Leave;
         }
-        while self.restarts.front().is_some_and(|at| now.since(*at) > self.intensity.period) {
+        while self
+            .restarts
+            .front()
+            .is_some_and(|at| now.since(*at) > self.intensity.period)
+        {
             self.restarts.pop_front();
         }
         self.restarts.push_back(now);

@@ -91,7 +91,9 @@ pub(crate) async fn work(
 }
 
 async fn idle(shared: &Shared, member: &Member, cancel: &CancellationToken) {
-    let Some(bell) = shared.bells.get(&member.pool) else { return };
+    let Some(bell) = shared.bells.get(&member.pool) else {
+        return;
+    };
     tokio::select! {
         () = bell.notified() => {}
         () = shared.env.clock.sleep(POLL) => {}
@@ -137,15 +139,27 @@ async fn attempt(
         End::Lost => return Ok(()),
         End::Stopped => {
             // If this fails too, the lease ends by itself.
-            let _released =
-                shared.journal.finish(&cx.scope, &lease, Transition::Release).await;
+            let _released = shared
+                .journal
+                .finish(&cx.scope, &lease, Transition::Release)
+                .await;
             return Ok(());
         }
-        End::Crashed(failure) => (Ended::Failed { failure: failure.clone() }, Some(failure)),
+        End::Crashed(failure) => (
+            Ended::Failed {
+                failure: failure.clone(),
+            },
+            Some(failure),
+        ),
         End::Returned(Ok(ended)) => (ended, None),
         End::Returned(Err(Error::LeaseLost { .. })) => return Ok(()),
         End::Returned(Err(Error::Waiting { .. })) => (Ended::Waiting, None),
-        End::Returned(Err(error)) => (Ended::Failed { failure: failure_of(&error) }, None),
+        End::Returned(Err(error)) => (
+            Ended::Failed {
+                failure: failure_of(&error),
+            },
+            None,
+        ),
     };
     match move_on(shared, member, &cx, &task, ended).await {
         Ok(()) | Err(Error::LeaseLost { .. }) => {}
@@ -199,7 +213,13 @@ fn crash(panic: &(dyn std::any::Any + Send)) -> Failure {
         (ErrorKind::Internal, "orch.panicked")
     };
     let message = format!("the agent crashed: {said}");
-    Failure::new(kind, Retry::Unknown, code, &message, "look at the agent's code")
+    Failure::new(
+        kind,
+        Retry::Unknown,
+        code,
+        &message,
+        "look at the agent's code",
+    )
 }
 
 /// Decides what becomes of the task and writes it down.
@@ -211,7 +231,9 @@ async fn move_on(
     ended: Ended,
 ) -> Result<()> {
     let home = shared.fleet.pools.get(&task.home);
-    let verifier = home.and_then(|pool| pool.verifier.as_deref()).unwrap_or_default();
+    let verifier = home
+        .and_then(|pool| pool.verifier.as_deref())
+        .unwrap_or_default();
     if verifier.is_empty() && task.stage == Stage::Work {
         let key = format!("pool.{}.verifier", task.home);
         return Err(Error::invalid(key, "tasks need a pool that verifies them"));
@@ -226,10 +248,15 @@ async fn move_on(
     if let Some(request) = next.request {
         shared.journal.ask(&cx.scope, request).await?;
     }
-    shared.journal.finish(&cx.scope, &cx.lease, next.transition.clone()).await?;
+    shared
+        .journal
+        .finish(&cx.scope, &cx.lease, next.transition.clone())
+        .await?;
     match &next.transition {
         Transition::Verify { pool, .. } => shared.ring(pool),
-        Transition::Accept { lane: Some(lane), .. } => shared.ring(lane),
+        Transition::Accept {
+            lane: Some(lane), ..
+        } => shared.ring(lane),
         Transition::Correct { .. } => shared.ring(&task.home),
         _ => shared.moved.notify_waiters(),
     }

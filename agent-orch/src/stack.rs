@@ -40,7 +40,12 @@ impl StackConfig {
     /// `PowerLoss`. What agents consume is priced by `rates`.
     #[must_use]
     pub fn new(data: impl Into<PathBuf>, unlock: Unlock, rates: RateCard) -> Self {
-        Self { data: data.into(), unlock, durability: Durability::default(), rates }
+        Self {
+            data: data.into(),
+            unlock,
+            durability: Durability::default(),
+            rates,
+        }
     }
 
     /// Sets what acknowledged writes survive. Default: `PowerLoss`.
@@ -74,7 +79,9 @@ struct Inner {
 
 impl fmt::Debug for Stack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stack").field("data", &self.inner.data).finish_non_exhaustive()
+        f.debug_struct("Stack")
+            .field("data", &self.inner.data)
+            .finish_non_exhaustive()
     }
 }
 
@@ -117,7 +124,12 @@ impl Stack {
     /// # Cancel safety
     /// Not cancel safe in that directories and tables may have been made; opening again continues.
     pub async fn open(config: StackConfig, env: Env, layers: Layers) -> Result<Self> {
-        let StackConfig { data, unlock, durability, rates } = config;
+        let StackConfig {
+            data,
+            unlock,
+            durability,
+            rates,
+        } = config;
         std::fs::create_dir_all(&data).map_err(|e| {
             Error::invalid(format!("data directory {}", data.display()), e.to_string())
         })?;
@@ -238,7 +250,11 @@ impl Stack {
     /// Cancel safe.
     pub async fn balance(&self, path: &str, limit: Amount) -> Result<agent_pay::Balance> {
         let (path, asset) = (BudgetPath::new(path)?, limit.asset());
-        Ok(self.inner.db.read(move |tx| ledger::balance(tx, asset, &path)).await?)
+        Ok(self
+            .inner
+            .db
+            .read(move |tx| ledger::balance(tx, asset, &path))
+            .await?)
     }
 
     /// Lists the layers and their backends.
@@ -255,7 +271,12 @@ impl Stack {
             ("agent-orch", "sqlite"),
         ]
         .into_iter()
-        .map(|(layer, backend)| Layer { layer, backend, version, is_shim: false })
+        .map(|(layer, backend)| Layer {
+            layer,
+            backend,
+            version,
+            is_shim: false,
+        })
         .collect()
     }
 
@@ -297,10 +318,15 @@ impl Stack {
         self.inner
             .db
             .write(move |tx| {
-                budgets.iter().try_for_each(|open| ledger::open_budget(tx, open).map(|_| ()))
+                budgets
+                    .iter()
+                    .try_for_each(|open| ledger::open_budget(tx, open).map(|_| ()))
             })
             .await?;
-        Ok(Enlisted { members, gate: Arc::new(gate) })
+        Ok(Enlisted {
+            members,
+            gate: Arc::new(gate),
+        })
     }
 
     /// Returns the key of a pool's supervisor and those of its agents.
@@ -323,7 +349,9 @@ impl Stack {
         }
         let terms = self.terms(holder, grants)?.with_depth(1);
         let (keys, host) = (self.inner.keys.as_ref(), &self.inner.host);
-        Ok(Some(GrantChain::issue(keys, &self.host_scope(), host, &terms).await?))
+        Ok(Some(
+            GrantChain::issue(keys, &self.host_scope(), host, &terms).await?,
+        ))
     }
 
     fn terms(&self, subject: &Key, grants: &[String]) -> Result<Terms> {
@@ -412,7 +440,9 @@ fn member(place: Place<'_>, key: &Key, budget: BudgetPath, size: u32) -> Result<
 
 async fn one_key(keys: &dyn KeyStore, scope: &Scope, name: &str) -> Result<Key> {
     let made = keys.generate(scope, vec![KeyName::new(name)?]).await?;
-    made.into_iter().next().ok_or_else(|| Error::not_found("key", name))
+    made.into_iter()
+        .next()
+        .ok_or_else(|| Error::not_found("key", name))
 }
 
 /// Returns the id of the agent whose key this is.

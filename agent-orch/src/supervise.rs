@@ -28,7 +28,9 @@ pub(crate) struct Child {
 
 impl fmt::Debug for Child {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Child").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Child")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -75,7 +77,9 @@ impl Running {
 
     /// Stops one child and waits until it ended.
     async fn stop(&mut self, n: usize, clock: &dyn Clock) {
-        let Some((token, handle)) = self.handles.get(&n).cloned() else { return };
+        let Some((token, handle)) = self.handles.get(&n).cloned() else {
+            return;
+        };
         token.cancel();
         let deadline = clock.now().after(SHUTDOWN_MAX);
         while self.handles.contains_key(&n) {
@@ -92,7 +96,11 @@ fn panicked(error: &JoinError) -> Failure {
         agent_core::ErrorKind::Internal,
         agent_core::Retry::Unknown,
         "orch.panicked",
-        if error.is_cancelled() { "the agent was aborted" } else { "the agent panicked" },
+        if error.is_cancelled() {
+            "the agent was aborted"
+        } else {
+            "the agent panicked"
+        },
         "look at the panic's message in the host's log",
     )
 }
@@ -111,8 +119,11 @@ where
     Fut: Future<Output = ()>,
 {
     let mut state = RestartState::new(supervision.strategy, supervision.intensity);
-    let mut running =
-        Running { tasks: JoinSet::new(), children: HashMap::new(), handles: HashMap::new() };
+    let mut running = Running {
+        tasks: JoinSet::new(),
+        children: HashMap::new(),
+        handles: HashMap::new(),
+    };
     for (n, child) in children.iter().enumerate() {
         running.start(n, child, cancel);
     }
@@ -121,10 +132,12 @@ where
             continue;
         }
         let failed = failure.is_some();
-        let decision =
-            state.decide(n, children.len(), supervision.restart, failed, clock.now());
+        let decision = state.decide(n, children.len(), supervision.restart, failed, clock.now());
         let failure = failure.unwrap_or_else(ended);
-        let name = children.get(n).map(|child| child.name.clone()).unwrap_or_default();
+        let name = children
+            .get(n)
+            .map(|child| child.name.clone())
+            .unwrap_or_default();
         match decision {
             Decision::Leave => {}
             Decision::Restart(range) => {
@@ -142,7 +155,10 @@ where
                 for n in (0..children.len()).rev() {
                     running.stop(n, clock).await;
                 }
-                return Supervised::Meltdown { child: name, failure };
+                return Supervised::Meltdown {
+                    child: name,
+                    failure,
+                };
             }
         }
     }

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use agent_core::{
-    AgentId, CancellationToken, ClockExt, Event, Failure, RunId, Scope, Timestamp,
-};
+use agent_core::{AgentId, CancellationToken, ClockExt, Event, Failure, RunId, Scope, Timestamp};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -50,7 +48,12 @@ impl Supervisor {
     /// Prepares a fleet: no agents registered, no faults injected.
     #[must_use]
     pub const fn new(stack: Stack, fleet: Fleet) -> Self {
-        Self { stack, fleet, agents: BTreeMap::new(), chaos: Chaos::new(0) }
+        Self {
+            stack,
+            fleet,
+            agents: BTreeMap::new(),
+            chaos: Chaos::new(0),
+        }
     }
 
     /// Registers the code of the agents that pools and lanes name. `make` is called at every start
@@ -107,7 +110,11 @@ impl Supervisor {
             shared: Arc::clone(&shared),
             run,
             host,
-            names: members.members.iter().map(|m| (m.id, m.budget.as_str().to_owned())).collect(),
+            names: members
+                .members
+                .iter()
+                .map(|m| (m.id, m.budget.as_str().to_owned()))
+                .collect(),
             cancel: CancellationToken::new(),
             tracker: TaskTracker::new(),
             health: Arc::new(Health::default()),
@@ -144,7 +151,9 @@ impl Drop for RunHandle {
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("run", &self.run).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("run", &self.run)
+            .finish_non_exhaustive()
     }
 }
 
@@ -164,7 +173,12 @@ impl RunHandle {
             let name = member.budget.as_str().to_owned();
             let place = member.pool.clone();
             let start: crate::supervise::Start = Arc::new(move |token| {
-                Box::pin(work(Arc::clone(&shared), member.clone(), Arc::clone(&factory), token))
+                Box::pin(work(
+                    Arc::clone(&shared),
+                    member.clone(),
+                    Arc::clone(&factory),
+                    token,
+                ))
             });
             places.entry(place).or_default().push(Child { name, start });
         }
@@ -179,7 +193,12 @@ impl RunHandle {
     fn agent_of(&self, place: &str) -> &str {
         let fleet = &self.shared.fleet;
         fleet.pools.get(place).map_or_else(
-            || fleet.lanes.get(place).map_or("", |lane| lane.agent.as_str()),
+            || {
+                fleet
+                    .lanes
+                    .get(place)
+                    .map_or("", |lane| lane.agent.as_str())
+            },
             |pool| pool.agent.as_str(),
         )
     }
@@ -205,7 +224,10 @@ impl RunHandle {
             };
             let restarted = |agent: String, failure: Failure| {
                 health.restarts.fetch_add(1, Ordering::Relaxed);
-                note("agent.restarted", json!({ "agent": agent, "failure": failure }))
+                note(
+                    "agent.restarted",
+                    json!({ "agent": agent, "failure": failure }),
+                )
             };
             let supervision = shared.fleet.supervisor;
             let clock = shared.env.clock.as_ref();
@@ -220,8 +242,11 @@ impl RunHandle {
     }
 
     fn sweep(&self) -> impl Future<Output = ()> + Send + 'static {
-        let (shared, host, cancel) =
-            (Arc::clone(&self.shared), self.host.clone(), self.cancel.clone());
+        let (shared, host, cancel) = (
+            Arc::clone(&self.shared),
+            self.host.clone(),
+            self.cancel.clone(),
+        );
         async move {
             while !cancel.is_cancelled() {
                 tokio::select! {
@@ -263,10 +288,17 @@ impl RunHandle {
     /// # Cancel safety
     /// Atomic: all or none.
     pub async fn submit(&self, tasks: Vec<NewTask>) -> Result<u64> {
-        if let Some(task) = tasks.iter().find(|t| !self.shared.fleet.pools.contains_key(&t.pool)) {
-            return Err(Error::not_found("pool", &task.pool));
+        if let Some(task) = tasks
+            .iter()
+            .find(|t| !self.shared.fleet.pools.contains_key(&t.pool))
+        {
+            return Err(Error::not_found("pool", task.pool.as_str()));
         }
-        let added = self.shared.journal.submit(&self.host, self.run.id, tasks).await?;
+        let added = self
+            .shared
+            .journal
+            .submit(&self.host, self.run.id, tasks)
+            .await?;
         self.shared.ring_all();
         Ok(added)
     }

@@ -57,7 +57,10 @@ impl Status {
     /// Returns whether the task has ended.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
-        matches!(self, Self::Completed | Self::Failed | Self::Canceled | Self::Rejected)
+        matches!(
+            self,
+            Self::Completed | Self::Failed | Self::Canceled | Self::Rejected
+        )
     }
 }
 
@@ -127,7 +130,12 @@ impl NewTask {
     /// Describes a task of priority 2.
     #[must_use]
     pub fn new(key: impl Into<String>, pool: impl Into<String>, input: Value) -> Self {
-        Self { key: key.into(), pool: pool.into(), priority: 2, input }
+        Self {
+            key: key.into(),
+            pool: pool.into(),
+            priority: 2,
+            input,
+        }
     }
 
     /// Sets the priority. Default: 2.

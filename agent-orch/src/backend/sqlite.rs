@@ -32,7 +32,9 @@ pub struct Sqlite {
 
 impl fmt::Debug for Sqlite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sqlite").field("db", &self.db).finish_non_exhaustive()
+        f.debug_struct("Sqlite")
+            .field("db", &self.db)
+            .finish_non_exhaustive()
     }
 }
 
@@ -70,7 +72,8 @@ impl Sqlite {
 impl Journal for Sqlite {
     async fn open_run(&self, scope: &Scope, run: NewRun) -> Result<Run> {
         let (scope, env, durability) = (scope.clone(), self.env.clone(), self.durability());
-        self.write(move |tx| runs::open(tx, &env, &scope, &run, durability)).await
+        self.write(move |tx| runs::open(tx, &env, &scope, &run, durability))
+            .await
     }
 
     async fn end_run(&self, scope: &Scope, run: RunId) -> Result<()> {
@@ -80,12 +83,14 @@ impl Journal for Sqlite {
 
     async fn submit(&self, scope: &Scope, run: RunId, tasks: Vec<NewTask>) -> Result<u64> {
         let scope = scope.clone();
-        self.write(move |tx| tasks::submit(tx, &scope, run, &tasks)).await
+        self.write(move |tx| tasks::submit(tx, &scope, run, &tasks))
+            .await
     }
 
     async fn claim(&self, scope: &Scope, request: ClaimRequest) -> Result<Option<Claim>> {
         let (scope, env) = (scope.clone(), self.env.clone());
-        self.write(move |tx| tasks::claim(tx, &env, &scope, &request)).await
+        self.write(move |tx| tasks::claim(tx, &env, &scope, &request))
+            .await
     }
 
     async fn heartbeat(&self, lease: &Lease) -> Result<Timestamp> {
@@ -95,7 +100,8 @@ impl Journal for Sqlite {
 
     async fn intend(&self, scope: &Scope, lease: &Lease, intent: Intent) -> Result<Intended> {
         let (scope, lease) = (scope.clone(), lease.clone());
-        self.write(move |tx| steps::intend(tx, &scope, &lease, &intent)).await
+        self.write(move |tx| steps::intend(tx, &scope, &lease, &intent))
+            .await
     }
 
     async fn settle(
@@ -115,24 +121,30 @@ impl Journal for Sqlite {
 
     async fn finish(&self, scope: &Scope, lease: &Lease, transition: Transition) -> Result<()> {
         let (scope, lease) = (scope.clone(), lease.clone());
-        self.write(move |tx| tasks::finish(tx, &scope, &lease, transition)).await
+        self.write(move |tx| tasks::finish(tx, &scope, &lease, transition))
+            .await
     }
 
     async fn ask(&self, scope: &Scope, request: NewRequest) -> Result<Request> {
         let scope = scope.clone();
-        self.write(move |tx| requests::ask(tx, &scope, &request)).await
+        self.write(move |tx| requests::ask(tx, &scope, &request))
+            .await
     }
 
     async fn answer(&self, scope: &Scope, id: RequestId, answer: Answer) -> Result<Request> {
         let scope = scope.clone();
-        self.write(move |tx| requests::answer(tx, &scope, id, &answer)).await
+        self.write(move |tx| requests::answer(tx, &scope, id, &answer))
+            .await
     }
 
     async fn sweep(&self, scope: &Scope) -> Result<Swept> {
         let scope = scope.clone();
         self.write(move |tx| {
             let leases = tasks::take_back(tx, &scope, None)?;
-            Ok(Swept { leases, requests: requests::time_out(tx, &scope)? })
+            Ok(Swept {
+                leases,
+                requests: requests::time_out(tx, &scope)?,
+            })
         })
         .await
     }
@@ -170,7 +182,7 @@ impl Journal for Sqlite {
                 cause: None,
                 payload: event.payload,
             };
-            events::append(tx, entry)
+            events::append(tx, &entry)
         })
         .await
     }

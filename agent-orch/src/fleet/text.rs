@@ -108,9 +108,13 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 fn maybe_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
-    let Some(text) = Option::<String>::deserialize(from)? else { return Ok(None) };
+    let Some(text) = Option::<String>::deserialize(from)? else {
+        return Ok(None);
+    };
     duration(&text).map(Some).ok_or_else(|| {
-        serde::de::Error::custom(format!("`{text}` is not a time such as `500ms`, `30s`, `5m`, `2h`"))
+        serde::de::Error::custom(format!(
+            "`{text}` is not a time such as `500ms`, `30s`, `5m`, `2h`"
+        ))
     })
 }
 
@@ -125,8 +129,11 @@ pub(super) fn parse(text: &str) -> Result<Fleet> {
     for (class, ladder) in manifest.recovery {
         recovery = recovery.with(class, ladder)?;
     }
-    let (intensity, backoff, escalation) =
-        (Intensity::default(), Backoff::default(), Escalation::default());
+    let (intensity, backoff, escalation) = (
+        Intensity::default(),
+        Backoff::default(),
+        Escalation::default(),
+    );
     Ok(Fleet {
         name: manifest.fleet.name,
         budget: manifest.fleet.budget,
@@ -138,7 +145,11 @@ pub(super) fn parse(text: &str) -> Result<Fleet> {
                 manifest.supervisor.period.unwrap_or(intensity.period),
             ),
         },
-        pools: manifest.pool.into_iter().map(|(name, pool)| (name, pool.into())).collect(),
+        pools: manifest
+            .pool
+            .into_iter()
+            .map(|(name, pool)| (name, pool.into()))
+            .collect(),
         lanes: manifest
             .lane
             .into_iter()
@@ -173,6 +184,11 @@ impl From<PoolText> for Pool {
 impl From<LaneText> for Lane {
     fn from(text: LaneText) -> Self {
         let size = text.size.unwrap_or(Self::SIZE_DEFAULT);
-        Self { agent: text.agent, size, target: text.target, grants: text.grants }
+        Self {
+            agent: text.agent,
+            size,
+            target: text.target,
+            grants: text.grants,
+        }
     }
 }

@@ -41,7 +41,7 @@ impl<'a> Entry<'a> {
 }
 
 /// Appends one record and returns its place.
-pub(super) fn append(tx: &Tx<'_>, entry: Entry<'_>) -> Result<u64> {
+pub(super) fn append(tx: &Tx<'_>, entry: &Entry<'_>) -> Result<u64> {
     let db = tx.sql();
     let (last, previous) = head(tx)?.unwrap_or_else(|| (0, genesis()));
     let body = entry.payload.to_string();
@@ -95,7 +95,10 @@ fn head(tx: &Tx<'_>) -> Result<Option<(u64, Digest)>> {
         .sql()
         .prepare_cached("SELECT seq, hash FROM orch_head WHERE id = 1")
         .and_then(|mut s| {
-            s.query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Hash>(1)?))).optional()
+            s.query_row([], |row| {
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Hash>(1)?))
+            })
+            .optional()
         })
         .map_err(sql("read the end of the audit chain"))?
         .map(|(seq, hash)| (unsigned(seq), hash.0)))
@@ -121,7 +124,8 @@ fn record(row: &Row<'_>) -> Result<Record> {
     })
 }
 
-const SELECT: &str = "SELECT e.*, p.body FROM orch_event e LEFT JOIN orch_payload p ON p.hash = e.payload";
+const SELECT: &str =
+    "SELECT e.*, p.body FROM orch_event e LEFT JOIN orch_payload p ON p.hash = e.payload";
 
 /// Returns one page of records.
 pub(super) fn page(tx: &Tx<'_>, query: &EventQuery) -> Result<Vec<Record>> {
@@ -130,7 +134,10 @@ pub(super) fn page(tx: &Tx<'_>, query: &EventQuery) -> Result<Vec<Record>> {
         None => "?2 IS NULL AND (?3 IS NULL OR e.run = ?3)",
     };
     let text = format!("{SELECT} WHERE e.seq > ?1 AND {narrowed} ORDER BY e.seq LIMIT ?4");
-    let mut statement = tx.sql().prepare_cached(&text).map_err(sql("read audit records"))?;
+    let mut statement = tx
+        .sql()
+        .prepare_cached(&text)
+        .map_err(sql("read audit records"))?;
     let limit = i64::try_from(EventQuery::PAGE_MAX).unwrap_or(i64::MAX);
     let mut rows = statement
         .query(params![
@@ -158,7 +165,9 @@ pub(super) fn verify(tx: &Tx<'_>) -> Result<Audit> {
     let (mut seq, mut previous) = (0_u64, genesis());
     while let Some(row) = rows.next().map_err(sql("read the audit chain"))? {
         let expected = seq.saturating_add(1);
-        let Ok(found) = record(row) else { return broken(expected, "cannot be read") };
+        let Ok(found) = record(row) else {
+            return broken(expected, "cannot be read");
+        };
         if found.seq != expected {
             return broken(expected, "is missing");
         }

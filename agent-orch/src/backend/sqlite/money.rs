@@ -46,6 +46,9 @@ pub(super) fn release(tx: &mut Tx<'_>, key: &IdempotencyKey) -> Result<()> {
 
 /// Takes note of consumption.
 pub(super) fn meter(tx: &mut Tx<'_>, scope: &Scope, record: &UsageRecord) -> Result<()> {
-    ledger::record_usage(tx, &UsageEntry::new(Attribution::of(scope), record.clone())?)?;
+    ledger::record_usage(
+        tx,
+        &UsageEntry::new(Attribution::of(scope), record.clone())?,
+    )?;
     Ok(())
 }

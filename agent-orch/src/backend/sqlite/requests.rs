@@ -61,8 +61,8 @@ pub(super) fn ask(tx: &Tx<'_>, scope: &Scope, new: &NewRequest) -> Result<Reques
     let payload = json!({ "request": id, "asked": body });
     let mut entry = Entry::of(scope, "request.asked", &new.route, payload);
     (entry.run, entry.task) = (Some(new.run), Some(new.task));
-    events::append(tx, entry)?;
-    load(tx, id)?.ok_or_else(|| Error::not_found("request", id))
+    events::append(tx, &entry)?;
+    load(tx, id)?.ok_or_else(|| Error::not_found("request", id.to_string()))
 }
 
 /// Answers once and makes the task ready again.
@@ -72,7 +72,7 @@ pub(super) fn answer(
     id: RequestId,
     answer: &Answer,
 ) -> Result<Request> {
-    let request = load(tx, id)?.ok_or_else(|| Error::not_found("request", id))?;
+    let request = load(tx, id)?.ok_or_else(|| Error::not_found("request", id.to_string()))?;
     if !request.options.contains(&answer.choice) {
         let reason = format!("`{}` is not one of {:?}", answer.choice, request.options);
         return Err(Error::invalid("answer.choice", reason));
@@ -81,14 +81,22 @@ pub(super) fn answer(
         Some(given) if given.choice == answer.choice => return Ok(request),
         Some(given) => {
             let state = format!("answered `{}` by {}", given.choice, given.by);
-            return Err(Error::WrongState { task: request.task, verb: "be answered again", state });
+            return Err(Error::WrongState {
+                task: request.task,
+                verb: "be answered again",
+                state,
+            });
         }
         None => {}
     }
     tx.sql()
         .prepare_cached("UPDATE orch_request SET answer = ?2, answered_ms = ?3 WHERE id = ?1")
         .and_then(|mut s| {
-            s.execute(params![Bits(id.to_bits()), to_json(answer).unwrap_or_default(), tx.now().as_unix_ms()])
+            s.execute(params![
+                Bits(id.to_bits()),
+                to_json(answer).unwrap_or_default(),
+                tx.now().as_unix_ms()
+            ])
         })
         .map_err(sql("answer a request"))?;
     let task = tasks::load(tx, request.task)?;
@@ -102,8 +110,11 @@ pub(super) fn answer(
     let payload = json!({ "request": id, "answer": answer });
     let mut entry = Entry::of(scope, "request.answered", &request.route, payload);
     (entry.run, entry.task, entry.actor) = (Some(request.run), Some(request.task), &answer.by);
-    events::append(tx, entry)?;
-    Ok(Request { answer: Some(answer.clone()), ..request })
+    events::append(tx, &entry)?;
+    Ok(Request {
+        answer: Some(answer.clone()),
+        ..request
+    })
 }
 
 /// Applies the default of every overdue request.
@@ -116,12 +127,15 @@ pub(super) fn time_out(tx: &mut Tx<'_>, scope: &Scope) -> Result<u64> {
             )
             .map_err(sql("find overdue requests"))?;
         let rows = statement.query_map([tx.now().as_unix_ms()], |row| row.get(0));
-        rows.and_then(Iterator::collect).map_err(sql("find overdue requests"))?
+        rows.and_then(Iterator::collect)
+            .map_err(sql("find overdue requests"))?
     };
     let by = Principal::new("timeout")?;
     for Bits(bits) in &due {
         let id = RequestId::from_bits(*bits);
-        let Some(request) = load(tx, id)? else { continue };
+        let Some(request) = load(tx, id)? else {
+            continue;
+        };
         answer(tx, scope, id, &Answer::new(request.default, by.clone()))?;
     }
     Ok(u64::try_from(due.len()).unwrap_or(u64::MAX))
@@ -161,8 +175,13 @@ fn load(tx: &Tx<'_>, id: RequestId) -> Result<Option<Request>> {
         .sql()
         .prepare_cached("SELECT * FROM orch_request WHERE id = ?1")
         .map_err(sql("read a request"))?;
-    let mut rows = statement.query([Bits(id.to_bits())]).map_err(sql("read a request"))?;
-    rows.next().map_err(sql("read a request"))?.map(parse).transpose()
+    let mut rows = statement
+        .query([Bits(id.to_bits())])
+        .map_err(sql("read a request"))?;
+    rows.next()
+        .map_err(sql("read a request"))?
+        .map(parse)
+        .transpose()
 }
 
 fn parse(row: &Row<'_>) -> Result<Request> {

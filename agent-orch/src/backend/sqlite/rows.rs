@@ -15,8 +15,8 @@ pub(super) struct Bits(pub(super) u128);
 
 impl FromSql for Bits {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let bytes = <[u8; 16]>::try_from(value.as_blob()?)
-            .map_err(|_length| FromSqlError::InvalidType)?;
+        let bytes =
+            <[u8; 16]>::try_from(value.as_blob()?).map_err(|_length| FromSqlError::InvalidType)?;
         Ok(Self(u128::from_be_bytes(bytes)))
     }
 }
@@ -41,8 +41,8 @@ pub(super) struct Hash(pub(super) Digest);
 
 impl FromSql for Hash {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let bytes = <[u8; 32]>::try_from(value.as_blob()?)
-            .map_err(|_length| FromSqlError::InvalidType)?;
+        let bytes =
+            <[u8; 32]>::try_from(value.as_blob()?).map_err(|_length| FromSqlError::InvalidType)?;
         Ok(Self(Digest::from_bytes(bytes)))
     }
 }

@@ -23,7 +23,10 @@ pub(super) fn open(
     durability: &str,
 ) -> Result<Run> {
     if new.subject.is_empty() || new.subject.len() > SUBJECT_BYTES_MAX {
-        return Err(Error::invalid("run.subject", "a subject has 1 to 8192 bytes"));
+        return Err(Error::invalid(
+            "run.subject",
+            "a subject has 1 to 8192 bytes",
+        ));
     }
     let found = find(tx, &new.subject)?;
     let (run, kind) = match found {
@@ -32,7 +35,13 @@ pub(super) fn open(
     };
     let payload = json!({ "subject": run.subject, "spec": new.spec, "durability": durability });
     let entry = Entry::of(scope, kind, "", payload);
-    events::append(tx, Entry { run: Some(run.id), ..entry })?;
+    events::append(
+        tx,
+        &Entry {
+            run: Some(run.id),
+            ..entry
+        },
+    )?;
     tasks::take_back(tx, scope, Some(run.id))?;
     Ok(run)
 }
@@ -43,7 +52,9 @@ fn find(tx: &Tx<'_>, subject: &str) -> Result<Option<Run>> {
         .prepare_cached("SELECT * FROM orch_run WHERE subject = ?1 AND ended_ms IS NULL")
         .map_err(sql("find a run"))?;
     let mut rows = statement.query([subject]).map_err(sql("find a run"))?;
-    let Some(row) = rows.next().map_err(sql("find a run"))? else { return Ok(None) };
+    let Some(row) = rows.next().map_err(sql("find a run"))? else {
+        return Ok(None);
+    };
     let spec: Digest = column::<String>(row, "spec")?.parse()?;
     Ok(Some(Run {
         id: RunId::from_bits(column::<Bits>(row, "id")?.0),
@@ -96,9 +107,15 @@ pub(super) fn end(tx: &Tx<'_>, scope: &Scope, id: RunId) -> Result<()> {
         .optional()
         .map_err(sql("end a run"))?;
     if ended.is_none() {
-        return Err(Error::not_found("run", id));
+        return Err(Error::not_found("run", id.to_string()));
     }
     let entry = Entry::of(scope, "run.ended", "", serde_json::Value::Null);
-    events::append(tx, Entry { run: Some(id), ..entry })?;
+    events::append(
+        tx,
+        &Entry {
+            run: Some(id),
+            ..entry
+        },
+    )?;
     Ok(())
 }

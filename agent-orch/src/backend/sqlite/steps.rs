@@ -60,7 +60,9 @@ fn key(lease: &Lease, step: &StepKey, digest: &Digest) -> Result<IdempotencyKey>
         "{}/{}/{}/{}/{}/{digest}",
         lease.task, lease.round, lease.stage, step.name, step.ordinal
     );
-    Ok(IdempotencyKey::new(Digest::of_bytes(named.as_bytes()).to_string())?)
+    Ok(IdempotencyKey::new(
+        Digest::of_bytes(named.as_bytes()).to_string(),
+    )?)
 }
 
 /// The key of the money held for one try; a try that failed was settled, so the next one needs
@@ -77,16 +79,30 @@ pub(super) fn intend(
     intent: &Intent,
 ) -> Result<Intended> {
     tasks::check_lease(tx, lease)?;
-    let Intent { step, effect, budget } = intent;
+    let Intent {
+        step,
+        effect,
+        budget,
+    } = intent;
     let digest = effect.digest()?;
     let key = key(lease, step, &digest)?;
     let known = find(tx, lease, step)?;
     let mut is_held = false;
-    let mut pass = Pass { step: step.clone(), key, class: effect.class, n_try: 1, intent: 0 };
+    let mut pass = Pass {
+        step: step.clone(),
+        key,
+        class: effect.class,
+        n_try: 1,
+        intent: 0,
+    };
     if let Some(row) = &known {
         if row.digest != digest {
             let (task, name, ordinal) = (lease.task, step.name.clone(), step.ordinal);
-            return Err(Error::Drift { task, name, ordinal });
+            return Err(Error::Drift {
+                task,
+                name,
+                ordinal,
+            });
         }
         match row.state.as_str() {
             "done" => {
@@ -115,7 +131,13 @@ pub(super) fn intend(
     });
     let mut entry = Entry::of(scope, "effect.intended", &effect.action, payload);
     (entry.task, entry.fence) = (Some(lease.task), Some(lease.fence));
-    pass.intent = events::append(tx, entry)?;
+    pass.intent = events::append(tx, &entry)?;
+    record(tx, lease, &pass, digest, is_held)?;
+    Ok(Intended::Go(pass))
+}
+
+/// Writes the row of an intended step.
+fn record(tx: &Tx<'_>, lease: &Lease, pass: &Pass, digest: Digest, is_held: bool) -> Result<()> {
     tx.sql()
         .prepare_cached(
             "INSERT OR REPLACE INTO orch_step
@@ -126,8 +148,8 @@ pub(super) fn intend(
                 task_bits(lease.task),
                 lease.round,
                 lease.stage.name(),
-                step.name,
-                step.ordinal,
+                pass.step.name,
+                pass.step.ordinal,
                 Hash(digest),
                 pass.n_try,
                 signed(lease.fence.0),
@@ -136,7 +158,7 @@ pub(super) fn intend(
             ])
         })
         .map_err(sql("record an intent"))?;
-    Ok(Intended::Go(pass))
+    Ok(())
 }
 
 /// Records how an effect ended and settles its money.
@@ -152,13 +174,24 @@ pub(super) fn settle(
     let (state, kind, body, code) = match &outcome.result {
         Ok(value) => ("done", "effect.done", value.to_string(), ""),
         // Its money stays held until somebody knows whether it was spent.
-        Err(failure) if failure.retry == Retry::Unknown => {
-            ("unknown", "effect.in_doubt", to_json(failure)?, failure.code.as_str())
-        }
-        Err(failure) => ("failed", "effect.failed", to_json(failure)?, failure.code.as_str()),
+        Err(failure) if failure.retry == Retry::Unknown => (
+            "unknown",
+            "effect.in_doubt",
+            to_json(failure)?,
+            failure.code.as_str(),
+        ),
+        Err(failure) => (
+            "failed",
+            "effect.failed",
+            to_json(failure)?,
+            failure.code.as_str(),
+        ),
     };
     if body.len() > Outcome::RESULT_BYTES_MAX {
-        return Err(Error::invalid("outcome", "the result is over 4 MiB; return where it lies"));
+        return Err(Error::invalid(
+            "outcome",
+            "the result is over 4 MiB; return where it lies",
+        ));
     }
     let held: Option<bool> = tx
         .sql()
@@ -205,7 +238,7 @@ pub(super) fn settle(
     (entry.task, entry.fence, entry.cause) =
         (Some(lease.task), Some(lease.fence), Some(pass.intent));
     entry.code = code;
-    events::append(tx, entry)?;
+    events::append(tx, &entry)?;
     Ok(())
 }
 
@@ -220,9 +253,16 @@ pub(super) fn abandon(tx: &mut Tx<'_>, task: &Task) -> Result<()> {
             )
             .map_err(sql("find open intents"))?;
         let rows = statement.query_map(params![task_bits(task.id), task.round], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+            Ok((
+                row.get(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get(3)?,
+                row.get(4)?,
+            ))
         });
-        rows.and_then(Iterator::collect).map_err(sql("find open intents"))?
+        rows.and_then(Iterator::collect)
+            .map_err(sql("find open intents"))?
     };
     for (stage, name, ordinal, digest, n_try) in open {
         let lease = Lease {
@@ -246,5 +286,5 @@ pub(super) fn action_of(tx: &Tx<'_>, intent: u64) -> Result<String> {
         .prepare_cached("SELECT subject FROM orch_event WHERE seq = ?1")
         .and_then(|mut s| s.query_row([signed(intent)], |row| row.get(0)).optional())
         .map_err(sql("read an intent"))?
-        .ok_or_else(|| Error::not_found("intent", intent))
+        .ok_or_else(|| Error::not_found("intent", intent.to_string()))
 }

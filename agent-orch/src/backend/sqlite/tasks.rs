@@ -26,7 +26,10 @@ pub(super) fn submit(tx: &Tx<'_>, scope: &Scope, run: RunId, tasks: &[NewTask]) 
             return Err(Error::invalid("task.key", "a key has 1 to 8192 bytes"));
         }
         if input.len() > NewTask::INPUT_BYTES_MAX || task.priority > NewTask::PRIORITY_MAX {
-            return Err(Error::invalid("task", "the input is over 1 MiB or the priority over 4"));
+            return Err(Error::invalid(
+                "task",
+                "the input is over 1 MiB or the priority over 4",
+            ));
         }
         let id = task.id(run);
         let inserted = tx
@@ -55,7 +58,13 @@ pub(super) fn submit(tx: &Tx<'_>, scope: &Scope, run: RunId, tasks: &[NewTask]) 
     }
     if added > 0 {
         let entry = Entry::of(scope, "tasks.submitted", "", json!({ "added": added }));
-        events::append(tx, Entry { run: Some(run), ..entry })?;
+        events::append(
+            tx,
+            &Entry {
+                run: Some(run),
+                ..entry
+            },
+        )?;
     }
     Ok(added)
 }
@@ -78,11 +87,16 @@ pub(super) fn counts(tx: &Tx<'_>, run: RunId) -> Result<Counts> {
         .sql()
         .prepare_cached("SELECT stage, status, n FROM orch_count WHERE run = ?1 AND n > 0")
         .map_err(sql("count tasks"))?;
-    let mut rows = statement.query([run_bits(run)]).map_err(sql("count tasks"))?;
+    let mut rows = statement
+        .query([run_bits(run)])
+        .map_err(sql("count tasks"))?;
     let mut counts = BTreeMap::new();
     while let Some(row) = rows.next().map_err(sql("count tasks"))? {
         let (stage, status): (String, String) = (column(row, "stage")?, column(row, "status")?);
-        counts.insert((stage.parse()?, status.parse()?), unsigned(column(row, "n")?));
+        counts.insert(
+            (stage.parse()?, status.parse()?),
+            unsigned(column(row, "n")?),
+        );
     }
     Ok(Counts(counts))
 }
@@ -97,7 +111,8 @@ fn promote(tx: &Tx<'_>) -> Result<()> {
             )
             .map_err(sql("find delayed tasks"))?;
         let rows = statement.query_map([tx.now().as_unix_ms()], |row| row.get(0));
-        rows.and_then(Iterator::collect).map_err(sql("find delayed tasks"))?
+        rows.and_then(Iterator::collect)
+            .map_err(sql("find delayed tasks"))?
     };
     for id in due {
         set_status(tx, &load(tx, TaskId::from_bits(id.0))?, Status::Ready)?;
@@ -123,11 +138,15 @@ pub(super) fn claim(
              ORDER BY priority, seq LIMIT 1",
         )
         .and_then(|mut s| {
-            s.query_row(params![run_bits(request.run), request.pool, owner], |row| row.get(0))
-                .optional()
+            s.query_row(params![run_bits(request.run), request.pool, owner], |row| {
+                row.get(0)
+            })
+            .optional()
         })
         .map_err(sql("find a ready task"))?;
-    let Some(Bits(id)) = found else { return Ok(None) };
+    let Some(Bits(id)) = found else {
+        return Ok(None);
+    };
     let mut task = load(tx, TaskId::from_bits(id))?;
     let until = tx.now().after(request.lease);
     let fence: i64 = tx
@@ -161,7 +180,7 @@ pub(super) fn claim(
     entry.run = Some(task.run);
     entry.task = Some(task.id);
     entry.fence = Some(lease.fence);
-    events::append(tx, entry)?;
+    events::append(tx, &entry)?;
     Ok(Some(Claim { task, lease }))
 }
 
@@ -180,11 +199,18 @@ pub(super) fn check_lease(tx: &Tx<'_>, lease: &Lease) -> Result<()> {
             .optional()
         })
         .map_err(sql("check a lease"))?;
-    if holds == Some(true) { Ok(()) } else { Err(lost(lease)) }
+    if holds == Some(true) {
+        Ok(())
+    } else {
+        Err(lost(lease))
+    }
 }
 
 fn lost(lease: &Lease) -> Error {
-    Error::LeaseLost { task: lease.task, fence: lease.fence }
+    Error::LeaseLost {
+        task: lease.task,
+        fence: lease.fence,
+    }
 }
 
 /// Extends a lease by its own length from now.
@@ -217,11 +243,14 @@ pub(super) fn finish(
         steps::abandon(tx, &before)?;
     }
     store(tx, &before, &after, step.not_before, step.avoid)?;
-    let code = step.failure.as_ref().map_or("", |failure| failure.code.as_str());
+    let code = step
+        .failure
+        .as_ref()
+        .map_or("", |failure| failure.code.as_str());
     let mut entry = Entry::of(scope, step.event, before.stage.name(), step.payload);
     (entry.run, entry.task, entry.fence) = (Some(before.run), Some(before.id), Some(lease.fence));
     entry.code = code;
-    events::append(tx, entry)?;
+    events::append(tx, &entry)?;
     Ok(())
 }
 
@@ -236,18 +265,31 @@ struct Step {
 
 impl Step {
     fn new(event: &'static str, payload: Value) -> Self {
-        Self { event, payload, failure: None, not_before: None, avoid: None }
+        Self {
+            event,
+            payload,
+            failure: None,
+            not_before: None,
+            avoid: None,
+        }
     }
 
     fn failed(event: &'static str, failure: Failure) -> Self {
         let payload = json!({ "failure": failure });
-        Self { failure: Some(failure), ..Self::new(event, payload) }
+        Self {
+            failure: Some(failure),
+            ..Self::new(event, payload)
+        }
     }
 }
 
 /// Computes the next state of a task; pure.
 fn apply(task: &mut Task, lease: &Lease, transition: Transition) -> Result<Step> {
-    let wrong = |verb| Error::WrongState { task: lease.task, verb, state: task.stage.to_string() };
+    let wrong = |verb| Error::WrongState {
+        task: lease.task,
+        verb,
+        state: task.stage.to_string(),
+    };
     let stage = task.stage;
     Ok(match transition {
         Transition::Verify { output, pool } if stage == Stage::Work => {
@@ -260,7 +302,9 @@ fn apply(task: &mut Task, lease: &Lease, transition: Transition) -> Result<Step>
         Transition::Verify { .. } => return Err(wrong("be handed to a verifier")),
         Transition::Accept { .. } if task.author == Some(lease.owner) => {
             let target = task.id.to_string();
-            return Err(agent_core::Error::denied(target, "an author accepted its own work").into());
+            return Err(
+                agent_core::Error::denied(target, "an author accepted its own work").into(),
+            );
         }
         Transition::Accept { evidence, lane } if stage == Stage::Verify => {
             match lane {
@@ -277,15 +321,39 @@ fn apply(task: &mut Task, lease: &Lease, transition: Transition) -> Result<Step>
             Step::new("task.landed", json!({ "evidence": evidence }))
         }
         Transition::Land { .. } => return Err(wrong("land")),
-        Transition::Correct { feedback, failure, same_agent } => {
-            let avoid = if same_agent { None } else { task.author.or(Some(lease.owner)) };
+        Transition::End { status, .. } if !status.is_terminal() => {
+            return Err(wrong("end in a state that is no end"));
+        }
+        other => stop(task, lease, other),
+    })
+}
+
+/// Computes the next state of a task that does not go forward; pure.
+fn stop(task: &mut Task, lease: &Lease, transition: Transition) -> Step {
+    match transition {
+        Transition::Correct {
+            feedback,
+            failure,
+            same_agent,
+        } => {
+            let avoid = if same_agent {
+                None
+            } else {
+                task.author.or(Some(lease.owner))
+            };
             correct(task, feedback, &failure);
-            Step { avoid, ..Step::failed("task.corrected", failure) }
+            Step {
+                avoid,
+                ..Step::failed("task.corrected", failure)
+            }
         }
         Transition::Retry { failure, at } => {
             note(task, &failure);
             task.status = Status::Delayed;
-            Step { not_before: Some(at), ..Step::failed("task.retried", failure) }
+            Step {
+                not_before: Some(at),
+                ..Step::failed("task.retried", failure)
+            }
         }
         Transition::Release => {
             task.status = Status::Ready;
@@ -301,13 +369,14 @@ fn apply(task: &mut Task, lease: &Lease, transition: Transition) -> Result<Step>
                 None => Step::new("task.parked", Value::Null),
             }
         }
-        Transition::End { status, failure } if status.is_terminal() => {
+        Transition::End { status, failure } => {
             note(task, &failure);
             task.status = status;
             Step::failed(end_event(status), failure)
         }
-        Transition::End { .. } => return Err(wrong("end in a state that is no end")),
-    })
+        // Going forward is decided before.
+        _ => Step::new("task.unchanged", Value::Null),
+    }
 }
 
 const fn end_event(status: Status) -> &'static str {
@@ -383,7 +452,11 @@ pub(super) fn set_status(tx: &Tx<'_>, task: &Task, status: Status) -> Result<()>
                 updated_ms = ?3 WHERE id = ?1",
         )
         .and_then(|mut s| {
-            s.execute(params![task_bits(task.id), status.name(), tx.now().as_unix_ms()])
+            s.execute(params![
+                task_bits(task.id),
+                status.name(),
+                tx.now().as_unix_ms()
+            ])
         })
         .map_err(sql("change a task's status"))?;
     count(tx, task.run, task.stage, task.status, -1)?;
@@ -405,7 +478,7 @@ pub(super) fn reject(tx: &mut Tx<'_>, task: &Task, by: &Principal) -> Result<()>
         cause: None,
         payload: Value::Null,
     };
-    events::append(tx, entry)?;
+    events::append(tx, &entry)?;
     Ok(())
 }
 
@@ -419,15 +492,25 @@ pub(super) fn take_back(tx: &Tx<'_>, scope: &Scope, all_of: Option<RunId>) -> Re
                  WHERE status = 'leased' AND (lease_ms <= ?1 OR run = ?2)",
             )
             .map_err(sql("find ended leases"))?;
-        let rows = statement
-            .query_map(params![tx.now().as_unix_ms(), all_of.map(run_bits)], |row| row.get(0));
-        rows.and_then(Iterator::collect).map_err(sql("find ended leases"))?
+        let rows = statement.query_map(
+            params![tx.now().as_unix_ms(), all_of.map(run_bits)],
+            |row| row.get(0),
+        );
+        rows.and_then(Iterator::collect)
+            .map_err(sql("find ended leases"))?
     };
     for id in &held {
         let task = load(tx, TaskId::from_bits(id.0))?;
         set_status(tx, &task, Status::Ready)?;
         let entry = Entry::of(scope, "lease.ended", &task.pool, Value::Null);
-        events::append(tx, Entry { run: Some(task.run), task: Some(task.id), ..entry })?;
+        events::append(
+            tx,
+            &Entry {
+                run: Some(task.run),
+                task: Some(task.id),
+                ..entry
+            },
+        )?;
     }
     Ok(u64::try_from(held.len()).unwrap_or(u64::MAX))
 }
@@ -438,10 +521,12 @@ pub(super) fn load(tx: &Tx<'_>, id: TaskId) -> Result<Task> {
         .sql()
         .prepare_cached("SELECT * FROM orch_task WHERE id = ?1")
         .map_err(sql("read a task"))?;
-    let mut rows = statement.query([task_bits(id)]).map_err(sql("read a task"))?;
+    let mut rows = statement
+        .query([task_bits(id)])
+        .map_err(sql("read a task"))?;
     match rows.next().map_err(sql("read a task"))? {
         Some(row) => parse(row),
-        None => Err(Error::not_found("task", id)),
+        None => Err(Error::not_found("task", id.to_string())),
     }
 }
 
@@ -451,7 +536,10 @@ fn parse(row: &Row<'_>) -> Result<Task> {
         Ok(column::<Option<Bits>>(row, name)?.map(|bits| AgentId::from_bits(bits.0)))
     };
     let json = |name| -> Result<Option<Value>> {
-        column::<Option<String>>(row, name)?.as_deref().map(from_json).transpose()
+        column::<Option<String>>(row, name)?
+            .as_deref()
+            .map(from_json)
+            .transpose()
     };
     Ok(Task {
         id: TaskId::from_bits(column::<Bits>(row, "id")?.0),
@@ -468,6 +556,9 @@ fn parse(row: &Row<'_>) -> Result<Task> {
         output: json("output")?,
         feedback: from_json(&text("feedback")?)?,
         failures: from_json(&text("failures")?)?,
-        failure: column::<Option<String>>(row, "failure")?.as_deref().map(from_json).transpose()?,
+        failure: column::<Option<String>>(row, "failure")?
+            .as_deref()
+            .map(from_json)
+            .transpose()?,
     })
 }

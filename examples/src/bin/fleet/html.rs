@@ -329,7 +329,7 @@ fn faults(report: &Report) -> String {
             "<p class=\"dim\">None were injected.</p>\n",
         );
     }
-    let row = |(kind, fault): (&String, &agent_orch::report::FaultReport)| {
+    let row = |(kind, fault): (&String, &agent_orch::report::FaultTally)| {
         vec![
             format!("<code>{}</code>", Text(kind)),
             bar(fault.recovered, fault.injected, "landed"),

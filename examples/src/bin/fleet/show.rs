@@ -5,7 +5,7 @@ use std::path::Path;
 
 use agent_core::{Amount, ClockExt, Env};
 use agent_orch::merge::ObjectId;
-use agent_orch::report::{PoolReport, Report};
+use agent_orch::report::{PoolSpend, Report};
 use agent_orch::{Audit, Fleet, Progress, Request, Run, RunHandle, Stack, Stage, Status};
 use anyhow::Result;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -214,7 +214,7 @@ impl Ending<'_> {
         println!("spend        {}", report.spent());
         for (
             pool,
-            PoolReport {
+            PoolSpend {
                 attempts, spent, ..
             },
         ) in &report.pools
