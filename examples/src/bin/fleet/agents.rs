@@ -350,10 +350,7 @@ impl Agent for Verifier {
         match (&work.change, wanted) {
             (None, None) => {}
             (Some(change), Some(wanted)) => {
-                if let Some(wrong) = self
-                    .examine(cx, task, &path, &work, change, &wanted)
-                    .await?
-                {
+                if let Some(wrong) = self.examine(task, &path, &work, change, &wanted).await? {
                     return Ok(Ended::refused(json!(wrong)));
                 }
                 let question = Desk::question(&job, wanted.into());
@@ -380,7 +377,6 @@ impl Verifier {
     /// Returns what is wrong with a change, if anything is.
     async fn examine(
         &self,
-        cx: &Ctx,
         task: &Task,
         path: &RepoPath,
         work: &Work,
@@ -390,7 +386,7 @@ impl Verifier {
         let repo = &self.0.repo;
         let proposal = repo.proposal(change.head).await?;
         let author: Option<AgentId> = task.author;
-        if proposal.base != work.base || proposal.task != cx.lease().task {
+        if proposal.base != work.base || proposal.task != task.id {
             return Ok(Some("the change is for another task or base".to_owned()));
         }
         if author != Some(agent_id(&change.did)) || author != Some(proposal.agent) {
