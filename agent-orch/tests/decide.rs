@@ -1,7 +1,5 @@
 //! The decision core: the recovery table, restarts, and that every road ends.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::time::Duration;
 
 use agent_core::{ErrorKind, Failure, Retry, Timestamp};
