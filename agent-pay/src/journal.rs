@@ -355,6 +355,15 @@ pub fn resolve<B: Book + ?Sized>(
     key: &IdempotencyKey,
     resolution: &Resolution,
 ) -> Result<Receipt> {
+    resolve_holds(book, key, resolution).map(|(_holds, receipt)| receipt)
+}
+
+/// Resolves a batch and returns its holds too, so that their amounts need not be read again.
+pub(crate) fn resolve_holds<B: Book + ?Sized>(
+    book: &mut B,
+    key: &IdempotencyKey,
+    resolution: &Resolution,
+) -> Result<(Vec<TransferRow>, Receipt)> {
     let Some(held) = book.batch_by_key(key)? else {
         return Err(Error::KeyNotFound { key: key.clone() });
     };
@@ -374,23 +383,16 @@ pub fn resolve<B: Book + ?Sized>(
     let request = resolution_digest(origin, &captures)?;
     if let Some(done) = book.resolution_of(held.seq)? {
         if done.request == request {
-            return receipt(book, &done, key.clone());
+            let receipt = receipt(book, &done, key.clone())?;
+            return Ok((holds, receipt));
         }
         return Err(Error::Resolved {
             key: key.clone(),
             state: done.origin.state(),
         });
     }
-    if let Some(expired_at) = held.expires_at
-        && origin == Origin::Captured
-        && expired_at <= book.now().max(book.head()?.at)
-    {
-        return Err(Error::Expired {
-            key: key.clone(),
-            expired_at,
-        });
-    }
-    finish(book, &held, &holds, request, origin, &captures)
+    let receipt = finish(book, &held, &holds, request, origin, &captures)?;
+    Ok((holds, receipt))
 }
 
 /// Releases what is expired; see [`Ledger::expire`](crate::Ledger::expire).
@@ -436,16 +438,6 @@ pub fn find<B: Book + ?Sized>(book: &B, key: &IdempotencyKey) -> Result<Option<F
     }))
 }
 
-/// Returns the amount of a batch's first transfer.
-pub(crate) fn first_amount<B: Book + ?Sized>(book: &B, key: &IdempotencyKey) -> Result<Amount> {
-    let row = book.batch_by_key(key)?;
-    let row = row.ok_or_else(|| Error::KeyNotFound { key: key.clone() })?;
-    let transfers = book.transfers(&row)?;
-    let first = transfers.first();
-    let first = first.ok_or_else(|| Error::invalid("key", "the batch moves nothing"))?;
-    Ok(book.account(first.debit)?.amount(first.units))
-}
-
 fn resolution_digest(origin: Origin, captures: &[Amount]) -> Result<Digest> {
     let mut body = Body::new("agent-pay resolution v1");
     body.byte(origin.code());
@@ -467,6 +459,12 @@ fn finish<B: Book + ?Sized>(
     let key = held.key.clone();
     let key = key.ok_or_else(|| Error::corrupt(format!("batch {seq} has no key")))?;
     let mut draft = Draft::begin(book, request, origin)?;
+    if let Some(expired_at) = held.expires_at
+        && origin == Origin::Captured
+        && expired_at <= draft.row.at
+    {
+        return Err(Error::Expired { key, expired_at });
+    }
     draft.row.resolves = Some(held.seq);
     let captures = captures.iter().copied().map(Some);
     for (hold, capture) in holds.iter().zip(captures.chain(std::iter::repeat(None))) {

@@ -1,7 +1,7 @@
 //! Reservations of a hundred tasks race for a capped tree: 100,000 in memory; on SQLite, whose every
 //! answer crosses two threads, 4,000 here and 100,000 in `benches/budget.rs`.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //!
 //! The functions do what the methods of [`Budgets`](super::Budgets) of the same names do.
 
-use agent_core::{Asset, IdempotencyKey};
+use agent_core::{Amount, Asset, IdempotencyKey};
 
 use super::{
     Admission, Balance, BudgetPath, Charge, HoldState, OpenBudget, Reserve, SetLimit, Settle,
@@ -50,8 +50,10 @@ pub fn reserve<B: Book + ?Sized>(book: &mut B, reserve: &Reserve) -> Result<Admi
 /// As [`Budgets::settle`](super::Budgets::settle).
 pub fn settle<B: Book + ?Sized>(book: &mut B, settle: &Settle) -> Result<Settled> {
     let resolution = Resolution::Capture(settle.actual);
-    let receipt = journal::resolve(book, &settle.key, &resolution)?;
-    plan::settled(journal::first_amount(book, &settle.key)?, &receipt)
+    let (holds, receipt) = journal::resolve_holds(book, &settle.key, &resolution)?;
+    let held = holds.first().map_or(0, |hold| hold.units);
+    let held = Amount::from_units(i128::from(held), settle.actual.asset());
+    plan::settled(held, &receipt)
 }
 
 /// Releases a reservation whose effect did not happen.
