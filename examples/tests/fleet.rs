@@ -48,6 +48,7 @@ fn commit_all(path: &Path) {
     index
         .add_all(["*"], git2::IndexAddOption::DEFAULT, None)
         .unwrap();
+    index.write().unwrap();
     let tree = repo.find_tree(index.write_tree().unwrap()).unwrap();
     let by = git2::Signature::new("a", "a@b.example", &git2::Time::new(1_700_000_000, 0)).unwrap();
     repo.commit(Some("HEAD"), &by, &by, "start", &tree, &[])
