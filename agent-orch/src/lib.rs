@@ -42,3 +42,8 @@ pub use runner::AgentFactory;
 pub use stack::{Layer, Layers, Stack, StackConfig, agent_id};
 pub use supervisor::{Progress, RunHandle, Supervisor};
 pub use task::{Claim, Lease, NewTask, Stage, Status, Task, Transition};
+
+/// Compiles and runs the example of the workspace's README.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct WorkspaceReadme;
