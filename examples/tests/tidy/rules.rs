@@ -256,12 +256,14 @@ pub(crate) fn missing_tests(tree: &Tree) -> Vec<Finding> {
     const UNDERSCORES_MIN: usize = 3;
     let mut findings = Vec::new();
     for (path, text) in tree.ending(".md") {
-        // The documents above the crates speak of all of them.
+        // The documents above the crates speak of all of them; the examples test every crate.
         let home = path
             .split('/')
             .next()
             .filter(|dir| tree.crates().contains(dir));
-        let is_near = |file: &str| home.is_none_or(|home| file.starts_with(home));
+        let is_near = |file: &str| {
+            home.is_none_or(|home| file.starts_with(home) || file.starts_with("examples/"))
+        };
         let code: Vec<&str> = tree
             .rust()
             .filter(|(file, _)| is_near(file))
