@@ -165,6 +165,7 @@ impl Error {
     }
 
     /// Wraps the failure of something below, with what is known about repeating it.
+    #[cfg(feature = "git")]
     pub(crate) fn backend(
         operation: &'static str,
         retry: Retry,
