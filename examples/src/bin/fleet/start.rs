@@ -175,12 +175,16 @@ async fn finish(
         .report
         .clone()
         .unwrap_or_else(|| args.data.join("report.html"));
-    std::fs::write(&path, view.html(handle.run()))
-        .with_context(|| format!("cannot write the report {}", path.display()))?;
-    view.closing(&path);
+    let written = std::fs::write(&path, view.html(handle.run()));
     if let Some((pool, failure)) = progress.quarantined.first_key_value() {
-        bail!("the pool {pool} was given up after too many failures, the last: {failure}");
+        bail!(
+            "the pool {pool} was given up after too many failures, the last: {failure}; {}, then \
+             run the same command to go on",
+            failure.fix
+        );
     }
+    written.with_context(|| format!("cannot write the report {}", path.display()))?;
+    view.closing(&path);
     if open.is_empty() && progress.counts.moving() == 0 {
         handle.end().await?;
     }
