@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use agent_core::{Effect, EffectClass, Scope, Unit, Usage};
 use agent_pay::BudgetPath;
@@ -84,6 +85,8 @@ pub struct Ctx {
     pub(crate) question_deadline: std::time::Duration,
     pub(crate) question_route: String,
     pub(crate) steps: Mutex<BTreeMap<String, u32>>,
+    /// Whether the task is wanted back at the next step.
+    pub(crate) yields: Arc<AtomicBool>,
 }
 
 impl Ctx {

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod agent;
+mod attempts;
 mod audit;
 pub mod backend;
 #[cfg(feature = "conformance")]
@@ -13,6 +14,7 @@ mod inbox;
 mod journal;
 #[cfg(feature = "git")]
 mod lander;
+mod machine;
 #[cfg(feature = "git")]
 pub mod merge;
 mod recovery;

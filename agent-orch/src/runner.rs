@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::agent::{Agent, Ctx};
+use crate::attempts::Attempts;
 use crate::decide::{Ended, Policy, decide};
 use crate::door::{Door, InjectedCrash};
 use crate::error::{Error, Result, failure_of};
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) door: Arc<Door>,
     pub(crate) env: Env,
+    pub(crate) attempts: Attempts,
     /// Announces work, by pool or lane.
     pub(crate) bells: BTreeMap<String, Notify>,
     /// Announces that a task moved, to whoever waits for the run.
@@ -122,7 +124,9 @@ async fn attempt(
     cancel: &CancellationToken,
 ) -> Result<(), Failure> {
     let Claim { task, lease } = claim;
-    let cx = context(shared, member, &lease, cancel);
+    let mut cx = context(shared, member, &lease, cancel);
+    let entered = shared.attempts.enter(&lease, cx.scope.cancellation.clone());
+    cx.yields = Arc::clone(&entered.yields);
     let running = AssertUnwindSafe(agent.run(&cx, &task)).catch_unwind();
     let guarded = cx.scope.guard(shared.env.clock.as_ref(), running);
     let end = tokio::select! {
@@ -186,6 +190,7 @@ fn context(shared: &Shared, member: &Member, lease: &Lease, cancel: &Cancellatio
         question_deadline: shared.fleet.escalation.deadline,
         question_route: shared.fleet.escalation.route.clone(),
         steps: Mutex::new(BTreeMap::new()),
+        yields: Arc::default(),
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::agent::Agent;
+use crate::attempts::Attempts;
 use crate::door::{Chaos, Door};
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
@@ -102,6 +103,7 @@ impl Supervisor {
             journal,
             door: Arc::new(door),
             env: self.stack.env().clone(),
+            attempts: Attempts::default(),
             bells: places.map(|place| (place.clone(), Notify::new())).collect(),
             moved: Notify::new(),
             fleet: self.fleet,

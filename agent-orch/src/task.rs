@@ -214,6 +214,9 @@ pub struct Lease {
     pub round: u32,
     /// When it ends unless it is renewed, in the store's time.
     pub until: Timestamp,
+    /// How often the task had been woken when the lease was taken; what wakes it
+    /// afterwards keeps it from parking.
+    pub wakes: u64,
 }
 
 /// A task and the lease on it.

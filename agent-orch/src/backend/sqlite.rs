@@ -1,6 +1,8 @@
 //! The journal in the embedded store, next to the ledger it commits with.
 
+mod claim;
 mod events;
+mod finish;
 mod money;
 mod requests;
 mod rows;
@@ -89,13 +91,13 @@ impl Journal for Sqlite {
 
     async fn claim(&self, scope: &Scope, request: ClaimRequest) -> Result<Option<Claim>> {
         let (scope, env) = (scope.clone(), self.env.clone());
-        self.write(move |tx| tasks::claim(tx, &env, &scope, &request))
+        self.write(move |tx| claim::claim(tx, &env, &scope, &request))
             .await
     }
 
     async fn heartbeat(&self, lease: &Lease) -> Result<Timestamp> {
         let lease = lease.clone();
-        self.write(move |tx| tasks::heartbeat(tx, &lease)).await
+        self.write(move |tx| claim::heartbeat(tx, &lease)).await
     }
 
     async fn intend(&self, scope: &Scope, lease: &Lease, intent: Intent) -> Result<Intended> {
@@ -121,7 +123,7 @@ impl Journal for Sqlite {
 
     async fn finish(&self, scope: &Scope, lease: &Lease, transition: Transition) -> Result<()> {
         let (scope, lease) = (scope.clone(), lease.clone());
-        self.write(move |tx| tasks::finish(tx, &scope, &lease, transition))
+        self.write(move |tx| finish::finish(tx, &scope, &lease, transition))
             .await
     }
 
@@ -140,7 +142,7 @@ impl Journal for Sqlite {
     async fn sweep(&self, scope: &Scope) -> Result<Swept> {
         let scope = scope.clone();
         self.write(move |tx| {
-            let leases = tasks::take_back(tx, &scope, None)?;
+            let leases = claim::take_back(tx, &scope, None)?;
             Ok(Swept {
                 leases,
                 requests: requests::time_out(tx, &scope)?,

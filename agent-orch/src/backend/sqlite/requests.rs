@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::events::{self, Entry};
 use super::rows::{Bits, column, from_json, run_bits, task_bits, to_json};
-use super::tasks;
+use super::{finish, tasks};
 use crate::error::{Error, Result};
 use crate::inbox::{Answer, NewRequest, Request, RequestId, Severity};
 use crate::task::Status;
@@ -100,12 +100,10 @@ pub(super) fn answer(
         })
         .map_err(sql("answer a request"))?;
     let task = tasks::load(tx, request.task)?;
-    if task.status == Status::Parked {
-        if request.reject.as_ref() == Some(&answer.choice) {
-            tasks::reject(tx, &task, &answer.by)?;
-        } else {
-            tasks::set_status(tx, &task, Status::Ready)?;
-        }
+    if task.status == Status::Parked && request.reject.as_ref() == Some(&answer.choice) {
+        finish::reject(tx, &task, &answer.by)?;
+    } else {
+        tasks::wake(tx, task.id)?;
     }
     let payload = json!({ "request": id, "answer": answer });
     let mut entry = Entry::of(scope, "request.answered", &request.route, payload);

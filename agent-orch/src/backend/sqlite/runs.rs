@@ -5,9 +5,9 @@ use agent_core::{Digest, Env, RunId, Scope, Timestamp};
 use rusqlite::{OptionalExtension, params};
 use serde_json::json;
 
+use super::claim;
 use super::events::{self, Entry};
 use super::rows::{Bits, column, from_json, run_bits};
-use super::tasks;
 use crate::error::{Error, Result};
 use crate::journal::{NewRun, Run};
 
@@ -42,7 +42,7 @@ pub(super) fn open(
             ..entry
         },
     )?;
-    tasks::take_back(tx, scope, Some(run.id))?;
+    claim::take_back(tx, scope, Some(run.id))?;
     Ok(run)
 }
 

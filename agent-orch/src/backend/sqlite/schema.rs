@@ -1,7 +1,7 @@
 //! The tables of this crate.
 
 /// The migrations, one per version.
-pub(super) const STEPS: &[&str] = &[V1];
+pub(super) const STEPS: &[&str] = &[V1, V2];
 
 const V1: &str = "
 CREATE TABLE orch_run (
@@ -109,4 +109,10 @@ CREATE TABLE orch_head (
     seq INTEGER NOT NULL,
     hash BLOB NOT NULL
 ) STRICT;
+";
+
+const V2: &str = "
+-- How often something a task may wait for has happened; a wake-up between looking and parking is
+-- seen by comparing it.
+ALTER TABLE orch_task ADD COLUMN wakes INTEGER NOT NULL DEFAULT 0;
 ";

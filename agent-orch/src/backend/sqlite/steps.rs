@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::events::{self, Entry};
 use super::rows::{Hash, from_json, signed, task_bits, to_json, unsigned};
-use super::{money, tasks};
+use super::{claim, money};
 use crate::error::{Error, Result};
 use crate::journal::{Intended, Intent, Outcome, Pass, StepKey};
 use crate::task::{Lease, Task};
@@ -78,7 +78,7 @@ pub(super) fn intend(
     lease: &Lease,
     intent: &Intent,
 ) -> Result<Intended> {
-    tasks::check_lease(tx, lease)?;
+    claim::check_lease(tx, lease)?;
     let Intent {
         step,
         effect,
@@ -170,7 +170,7 @@ pub(super) fn settle(
     action: &str,
     outcome: &Outcome,
 ) -> Result<()> {
-    tasks::check_lease(tx, lease)?;
+    claim::check_lease(tx, lease)?;
     let (state, kind, body, code) = match &outcome.result {
         Ok(value) => ("done", "effect.done", value.to_string(), ""),
         // Its money stays held until somebody knows whether it was spent.
@@ -273,6 +273,7 @@ pub(super) fn abandon(tx: &mut Tx<'_>, task: &Task) -> Result<()> {
             stage: stage.parse()?,
             round: task.round,
             until: Timestamp::EPOCH,
+            wakes: 0,
         };
         let key = key(&lease, &StepKey::new(name, ordinal), &digest.0)?;
         money::release(tx, &hold_key(&key, n_try)?)?;

@@ -1,0 +1,161 @@
+//! The pure core of a task: what a transition makes of it. No clock, no store, no randomness, so that
+//! every backend has the same rules and a simulation can try them all.
+
+use agent_core::{AgentId, Failure, Timestamp};
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::recovery::Class;
+use crate::task::{Lease, Stage, Status, Task, Transition};
+
+/// What a transition writes beside the task itself.
+pub(crate) struct Step {
+    pub(crate) event: &'static str,
+    pub(crate) payload: Value,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) avoid: Option<AgentId>,
+}
+
+impl Step {
+    fn new(event: &'static str, payload: Value) -> Self {
+        Self {
+            event,
+            payload,
+            failure: None,
+            not_before: None,
+            avoid: None,
+        }
+    }
+
+    fn failed(event: &'static str, failure: Failure) -> Self {
+        let payload = json!({ "failure": failure });
+        Self {
+            failure: Some(failure),
+            ..Self::new(event, payload)
+        }
+    }
+}
+
+/// Computes the next state of a task; pure.
+pub(crate) fn apply(task: &mut Task, lease: &Lease, transition: Transition) -> Result<Step> {
+    let wrong = |verb| Error::WrongState {
+        task: lease.task,
+        verb,
+        state: task.stage.to_string(),
+    };
+    let stage = task.stage;
+    Ok(match transition {
+        Transition::Verify { output, pool } if stage == Stage::Work => {
+            let payload = json!({ "output": output });
+            task.output = Some(output);
+            task.author = Some(lease.owner);
+            (task.stage, task.status, task.pool) = (Stage::Verify, Status::Ready, pool);
+            Step::new("task.done", payload)
+        }
+        Transition::Verify { .. } => return Err(wrong("be handed to a verifier")),
+        Transition::Accept { .. } if task.author == Some(lease.owner) => {
+            let target = task.id.to_string();
+            return Err(
+                agent_core::Error::denied(target, "an author accepted its own work").into(),
+            );
+        }
+        Transition::Accept { evidence, lane } if stage == Stage::Verify => {
+            match lane {
+                Some(lane) => {
+                    (task.stage, task.status, task.pool) = (Stage::Merge, Status::Ready, lane);
+                }
+                None => task.status = Status::Completed,
+            }
+            Step::new("task.verified", json!({ "evidence": evidence }))
+        }
+        Transition::Accept { .. } => return Err(wrong("be accepted")),
+        Transition::Land { evidence } if stage == Stage::Merge => {
+            task.status = Status::Completed;
+            Step::new("task.landed", json!({ "evidence": evidence }))
+        }
+        Transition::Land { .. } => return Err(wrong("land")),
+        Transition::End { status, .. } if !status.is_terminal() => {
+            return Err(wrong("end in a state that is no end"));
+        }
+        other => stop(task, lease, other),
+    })
+}
+
+/// Computes the next state of a task that does not go forward; pure.
+fn stop(task: &mut Task, lease: &Lease, transition: Transition) -> Step {
+    match transition {
+        Transition::Correct {
+            feedback,
+            failure,
+            same_agent,
+        } => {
+            let avoid = if same_agent {
+                None
+            } else {
+                task.author.or(Some(lease.owner))
+            };
+            correct(task, feedback, &failure);
+            Step {
+                avoid,
+                ..Step::failed("task.corrected", failure)
+            }
+        }
+        Transition::Retry { failure, at } => {
+            note(task, &failure);
+            task.status = Status::Delayed;
+            Step {
+                not_before: Some(at),
+                ..Step::failed("task.retried", failure)
+            }
+        }
+        Transition::Release => {
+            task.status = Status::Ready;
+            Step::new("task.released", Value::Null)
+        }
+        Transition::Park { failure } => {
+            task.status = Status::Parked;
+            match failure {
+                Some(failure) => {
+                    note(task, &failure);
+                    Step::failed("task.parked", failure)
+                }
+                None => Step::new("task.parked", Value::Null),
+            }
+        }
+        Transition::End { status, failure } => {
+            note(task, &failure);
+            task.status = status;
+            Step::failed(end_event(status), failure)
+        }
+        // Going forward is decided before.
+        _ => Step::new("task.unchanged", Value::Null),
+    }
+}
+
+pub(crate) const fn end_event(status: Status) -> &'static str {
+    match status {
+        Status::Canceled => "task.canceled",
+        Status::Rejected => "task.rejected",
+        _ => "task.failed",
+    }
+}
+
+/// Counts a failure against its class and keeps it as the reason.
+fn note(task: &mut Task, failure: &Failure) {
+    let n = task.failures.entry(Class::of(failure)).or_default();
+    *n = n.saturating_add(1);
+    task.failure = Some(failure.clone());
+}
+
+/// Sends a task back to work in a new round.
+fn correct(task: &mut Task, feedback: Value, failure: &Failure) {
+    note(task, failure);
+    task.round = task.round.saturating_add(1);
+    (task.stage, task.status) = (Stage::Work, Status::Ready);
+    task.pool.clone_from(&task.home);
+    (task.author, task.output) = (None, None);
+    task.feedback.push(feedback);
+    let excess = task.feedback.len().saturating_sub(Task::FEEDBACK_MAX);
+    task.feedback.drain(..excess);
+}
