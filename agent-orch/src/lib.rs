@@ -29,7 +29,7 @@ mod task;
 pub use agent::{Acted, Agent, Ctx};
 pub use audit::{Audit, EventQuery, Record};
 pub use decide::{Ended, GIVE_UP, Next, Policy, TRY_AGAIN, decide};
-pub use door::Chaos;
+pub use door::{Chaos, FailPoint, Fault, Hook, Point};
 pub use error::{Error, Result};
 pub use fleet::{Escalation, Fleet, Lane, Pool, Supervision};
 pub use inbox::{Answer, NewRequest, Request, RequestId, Severity};

@@ -72,7 +72,7 @@ impl Supervisor {
 
     /// Injects faults into effects. Default: none.
     #[must_use]
-    pub const fn with_chaos(mut self, chaos: Chaos) -> Self {
+    pub fn with_chaos(mut self, chaos: Chaos) -> Self {
         self.chaos = chaos;
         self
     }

@@ -156,7 +156,7 @@ impl Host {
                 runs: Arc::clone(&runs),
             })
             .with_agent("checker", move || Checker { mood })
-            .with_chaos(self.chaos)
+            .with_chaos(self.chaos.clone())
             .start(run)
             .await
             .unwrap();
