@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use agent_core::{Effect, EffectClass, Scope, Unit, Usage};
 use agent_pay::BudgetPath;
@@ -208,8 +208,13 @@ impl Ctx {
         }
     }
 
-    /// Names the next step and counts it against the pool's limit.
+    /// Names the next step and counts it against the pool's limit. Between two steps is where a
+    /// task can be given back with nothing in doubt.
     fn next_step(&self, name: &str) -> Result<StepKey> {
+        if self.yields.load(Ordering::Acquire) {
+            let task = self.lease.task;
+            return Err(Error::Yielded { task });
+        }
         let mut steps = self.steps.lock();
         let total: u32 = steps.values().sum();
         if total >= self.steps_max {

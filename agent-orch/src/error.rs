@@ -60,6 +60,14 @@ pub enum Error {
         /// The question in the inbox.
         request: RequestId,
     },
+    /// The task is wanted back: it was paused, or something more urgent came. Return it; the task
+    /// is released without counting a failure.
+    #[error("{task} is wanted back at its next step")]
+    #[non_exhaustive]
+    Yielded {
+        /// The task.
+        task: TaskId,
+    },
     /// A limit of the pool was reached.
     #[error("{what} is limited to {limit}")]
     #[non_exhaustive]
@@ -204,9 +212,10 @@ impl Classify for Error {
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Invalid { .. } => ErrorKind::Invalid,
             Self::AuditBroken { .. } => ErrorKind::Corrupt,
-            Self::Waiting { .. } | Self::InDoubt { .. } | Self::Backend { .. } => {
-                ErrorKind::Unavailable
-            }
+            Self::Waiting { .. }
+            | Self::Yielded { .. }
+            | Self::InDoubt { .. }
+            | Self::Backend { .. } => ErrorKind::Unavailable,
             Self::Agent(failure) => failure.kind,
             layer => layer.inner().map_or(ErrorKind::Internal, Classify::kind),
         }
@@ -228,6 +237,7 @@ impl Classify for Error {
             Self::Refused { .. } => "orch.refused",
             Self::InDoubt { .. } => "orch.in_doubt",
             Self::Waiting { .. } => "orch.waiting",
+            Self::Yielded { .. } => "orch.yielded",
             Self::LimitReached { .. } => "orch.limit",
             Self::WrongState { .. } => "orch.wrong_state",
             Self::NotFound { .. } => "orch.not_found",
@@ -246,6 +256,7 @@ impl Classify for Error {
             Self::Refused { .. } => "widen the grant, or do without this effect",
             Self::InDoubt { .. } => "look at the other side and answer the request in the inbox",
             Self::Waiting { .. } => "answer the request in the inbox",
+            Self::Yielded { .. } => "return the error; the attempt is made again later",
             Self::LimitReached { .. } => "raise the limit in the pool, or split the task",
             Self::WrongState { .. } => "read the task again and decide on its current state",
             Self::NotFound { .. } => "check the name",

@@ -111,7 +111,7 @@ enum End {
     Crashed(Failure),
     /// The lease was lost: somebody else has the task.
     Lost,
-    /// The agent is being stopped.
+    /// The agent is being stopped, or gives the task back.
     Stopped,
 }
 
@@ -132,6 +132,7 @@ async fn attempt(
     let end = tokio::select! {
         biased;
         end = guarded => match end {
+            Ok(Ok(Err(Error::Yielded { .. }))) => End::Stopped,
             Ok(Ok(result)) => End::Returned(result),
             Ok(Err(panic)) => End::Crashed(crash(panic.as_ref())),
             Err(agent_core::Error::Canceled) => End::Stopped,
