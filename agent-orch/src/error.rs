@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use agent_core::{BoxError, Classify, ErrorKind, Failure, Fence, Retry, TaskId, store};
 
+use crate::fleet::ConfigError;
 use crate::inbox::RequestId;
 
 /// An error of this crate.
@@ -106,6 +107,9 @@ pub enum Error {
         /// What is wrong and what is expected.
         reason: String,
     },
+    /// A manifest is wrong at a place that is named.
+    #[error(transparent)]
+    Config(#[from] Box<ConfigError>),
     /// The audit chain does not verify.
     #[error("audit record {seq} {found}")]
     #[non_exhaustive]
@@ -210,7 +214,7 @@ impl Classify for Error {
             Self::Refused { .. } => ErrorKind::Denied,
             Self::LimitReached { .. } => ErrorKind::Exhausted,
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::Invalid { .. } => ErrorKind::Invalid,
+            Self::Invalid { .. } | Self::Config(_) => ErrorKind::Invalid,
             Self::AuditBroken { .. } => ErrorKind::Corrupt,
             Self::Waiting { .. }
             | Self::Yielded { .. }
@@ -242,6 +246,7 @@ impl Classify for Error {
             Self::WrongState { .. } => "orch.wrong_state",
             Self::NotFound { .. } => "orch.not_found",
             Self::Invalid { .. } => "orch.invalid",
+            Self::Config(_) => "orch.config",
             Self::AuditBroken { .. } => "orch.audit_broken",
             Self::Agent(_) => "orch.agent",
             Self::Backend { .. } => "orch.backend",
@@ -264,6 +269,7 @@ impl Classify for Error {
             Self::AuditBroken { .. } => {
                 "restore a backup; the record was changed after it was written"
             }
+            Self::Config(error) => return Cow::Owned(error.remedy.to_string()),
             Self::Agent(failure) => return Cow::Owned(failure.fix.clone()),
             Self::Backend { .. } => "see the cause; repeat only as the error's retry says",
             layer => {

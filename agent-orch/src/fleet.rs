@@ -32,6 +32,12 @@
 //! transient = ["retry:5", "reassign:1", "fail"]
 //! ```
 
+mod check;
+mod config_error;
+mod lane;
+mod place;
+mod pool;
+mod supervision;
 mod text;
 
 use std::collections::BTreeMap;
@@ -40,9 +46,13 @@ use std::time::Duration;
 use agent_core::{Amount, Digest};
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+pub use config_error::{ConfigError, Remedy};
+pub use lane::Lane;
+pub use pool::Pool;
+pub use supervision::Supervision;
+
+use crate::error::Result;
 use crate::recovery::{Backoff, RecoveryTable};
-use crate::restart::{Intensity, Restart, Strategy};
 
 /// A whole fleet.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,115 +74,6 @@ pub struct Fleet {
     pub backoff: Backoff,
     /// Who is asked.
     pub escalation: Escalation,
-}
-
-/// How the agents of every pool are restarted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Supervision {
-    /// Which siblings restart with a crashed agent. Default: one for one.
-    pub strategy: Strategy,
-    /// When a crashed agent restarts. Default: transient.
-    pub restart: Restart,
-    /// How many restarts are normal, per pool. Default: 1 in 5 s. A pool that exceeds it is
-    /// quarantined; the host goes on.
-    pub intensity: Intensity,
-}
-
-/// A pool of agents that do the same kind of work.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Pool {
-    /// The agent's name in the host's registry.
-    pub agent: String,
-    /// How many agents.
-    pub size: u32,
-    /// The most the pool may spend; each agent's own budget is the same, narrowed by the pool's.
-    pub budget: Amount,
-    /// The pool that verifies this one's work; verifying pools have none.
-    pub verifier: Option<String>,
-    /// The lane its changes land in.
-    pub lane: Option<String>,
-    /// What its agents may do, each `action:target` with an optional `*` at the end of either.
-    pub grants: Vec<String>,
-    /// How long one attempt may take. Default: 5 min.
-    pub attempt_max: Duration,
-    /// How many steps one attempt may take. Default: 200.
-    pub steps_max: u32,
-}
-
-impl Pool {
-    /// The most agents of one pool in one process.
-    pub const SIZE_MAX: u32 = 10_000;
-
-    /// Describes a pool without grants: its agents may do nothing until some are added.
-    #[must_use]
-    pub fn new(agent: impl Into<String>, size: u32, budget: Amount) -> Self {
-        Self {
-            agent: agent.into(),
-            size,
-            budget,
-            verifier: None,
-            lane: None,
-            grants: Vec::new(),
-            attempt_max: Duration::from_secs(300),
-            steps_max: 200,
-        }
-    }
-
-    /// Sets the verifying pool and the lane of changes. Default: none.
-    #[must_use]
-    pub fn with_verifier(mut self, verifier: impl Into<String>, lane: Option<&str>) -> Self {
-        self.verifier = Some(verifier.into());
-        self.lane = lane.map(str::to_owned);
-        self
-    }
-
-    /// Adds a grant `action:target`. Default: none, which denies everything.
-    #[must_use]
-    pub fn with_grant(mut self, grant: impl Into<String>) -> Self {
-        self.grants.push(grant.into());
-        self
-    }
-}
-
-/// Where verified changes land: a pool of its own kind, whose agents hand changes to the merge
-/// queue and wait for the answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Lane {
-    /// The agent's name in the host's registry.
-    pub agent: String,
-    /// How many changes are in the queue at once. Default: 64.
-    pub size: u32,
-    /// The branch, without `refs/heads/`.
-    pub target: String,
-    /// What its agents may do. Default: nothing.
-    pub grants: Vec<String>,
-}
-
-impl Lane {
-    /// How many changes are in the queue at once unless a manifest says otherwise: enough for
-    /// batches, few enough to plan quickly.
-    pub const SIZE_DEFAULT: u32 = 64;
-
-    /// Describes a lane onto a branch.
-    #[must_use]
-    pub fn new(agent: impl Into<String>, target: impl Into<String>) -> Self {
-        Self {
-            agent: agent.into(),
-            size: Self::SIZE_DEFAULT,
-            target: target.into(),
-            grants: Vec::new(),
-        }
-    }
-
-    /// Adds a grant `action:target`. Default: none.
-    #[must_use]
-    pub fn with_grant(mut self, grant: impl Into<String>) -> Self {
-        self.grants.push(grant.into());
-        self
-    }
 }
 
 /// Who is asked when no rule decides.
@@ -227,68 +128,17 @@ impl Fleet {
     /// Reads a manifest and checks it.
     ///
     /// # Errors
-    /// `Invalid` with the line, the key and what is expected.
+    /// [`crate::Error::Config`] with the line, the key and the remedy.
     pub fn from_toml(text: &str) -> Result<Self> {
-        let fleet = text::parse(text)?;
-        fleet.check()?;
-        Ok(fleet)
+        Ok(text::parse(text).map_err(Box::new)?)
     }
 
     /// Checks that the parts fit together.
     ///
     /// # Errors
-    /// `Invalid` naming the key.
+    /// [`crate::Error::Config`] naming the key and the remedy.
     pub fn check(&self) -> Result<()> {
-        check_name("fleet.name", &self.name)?;
-        if self.pools.is_empty() {
-            return Err(Error::invalid("pool", "a fleet has at least one pool"));
-        }
-        for (name, pool) in &self.pools {
-            self.check_pool(name, pool)?;
-            check_grants(&format!("pool.{name}.grants"), &pool.grants)?;
-        }
-        for (name, lane) in &self.lanes {
-            check_name(&format!("lane.{name}"), name)?;
-            check_grants(&format!("lane.{name}.grants"), &lane.grants)?;
-            if self.pools.contains_key(name) {
-                let reason = "a pool and a lane cannot have the same name";
-                return Err(Error::invalid(format!("lane.{name}"), reason));
-            }
-            if lane.size == 0 || lane.size > Pool::SIZE_MAX {
-                let reason = "a lane has 1 to 10000 agents";
-                return Err(Error::invalid(format!("lane.{name}.size"), reason));
-            }
-        }
-        Ok(())
-    }
-
-    fn check_pool(&self, name: &str, pool: &Pool) -> Result<()> {
-        let key = |field: &str| format!("pool.{name}.{field}");
-        check_name(&format!("pool.{name}"), name)?;
-        if pool.size == 0 || pool.size > Pool::SIZE_MAX {
-            return Err(Error::invalid(key("size"), "a pool has 1 to 10000 agents"));
-        }
-        if pool.budget.asset() != self.budget.asset() || pool.budget.is_negative() {
-            let reason = format!("expected a positive amount of {}", self.budget.asset());
-            return Err(Error::invalid(key("budget"), reason));
-        }
-        if let Some(verifier) = &pool.verifier {
-            if !self.pools.contains_key(verifier) {
-                let reason = format!("there is no pool `{verifier}`: add `[pool.{verifier}]`");
-                return Err(Error::invalid(key("verifier"), reason));
-            }
-            if verifier == name && pool.size < 2 {
-                let reason = "a pool that verifies itself needs two agents";
-                return Err(Error::invalid(key("verifier"), reason));
-            }
-        }
-        if let Some(lane) = &pool.lane
-            && !self.lanes.contains_key(lane)
-        {
-            let reason = format!("there is no lane `{lane}`: add `[lane.{lane}]`");
-            return Err(Error::invalid(key("lane"), reason));
-        }
-        Ok(())
+        Ok(check::check(self).map_err(Box::new)?)
     }
 
     /// Returns the hash of the whole configuration; a run records it, so that drift is seen.
@@ -306,31 +156,5 @@ impl Fleet {
             v: 1,
             fleet: format!("{self:?}"),
         })?)
-    }
-}
-
-fn check_grants(key: &str, grants: &[String]) -> Result<()> {
-    match grants.iter().find(|grant| !grant.contains(':')) {
-        Some(grant) => Err(Error::invalid(
-            key,
-            format!("`{grant}` is not `action:target`"),
-        )),
-        None => Ok(()),
-    }
-}
-
-fn check_name(key: &str, name: &str) -> Result<()> {
-    let fits = !name.is_empty()
-        && name.len() <= 64
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if fits {
-        Ok(())
-    } else {
-        Err(Error::invalid(
-            key,
-            "a name has 1 to 64 letters, digits, `-` or `_`",
-        ))
     }
 }

@@ -31,7 +31,7 @@ pub use audit::{Audit, EventQuery, Record};
 pub use decide::{Ended, GIVE_UP, Next, Policy, TRY_AGAIN, decide};
 pub use door::{Chaos, FailPoint, Fault, Hook, Point};
 pub use error::{Error, Result};
-pub use fleet::{Escalation, Fleet, Lane, Pool, Supervision};
+pub use fleet::{ConfigError, Escalation, Fleet, Lane, Pool, Remedy, Supervision};
 pub use inbox::{Answer, NewRequest, Request, RequestId, Severity};
 pub use journal::{
     ClaimRequest, Counts, Intended, Intent, Journal, NewRun, Outcome, Pass, Run, StepKey, Swept,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent_orch::{Action, Class, Fleet, Lane, Pool, Strategy};
+use agent_orch::{Action, Class, ConfigError, Error, Fleet, Lane, Pool, Remedy, Strategy};
 
 const WHOLE: &str = r#"
 [fleet]
@@ -64,33 +64,97 @@ fn the_same_types_build_it_in_rust() {
     assert!(fleet.check().is_ok());
 }
 
-#[test]
-fn a_wrong_manifest_names_the_place_and_the_remedy() {
-    for (old, new, expected) in [
-        ("size = 40", "size = \"x\"", "size"),
-        ("size = 40", "size = 0", "pool.menders.size"),
-        ("size = 40", "seize = 40", "seize"),
-        ("\"2.00 USD\"", "2.0", "budget"),
-        ("\"2.00 USD\"", "\"2.0000001 USD\"", "6 decimals"),
-        ("\"1.50 USD\"", "\"1.50 EUR\"", "pool.menders.budget"),
-        ("\"verifiers\"", "\"nobody\"", "add `[pool.nobody]`"),
-        ("\"landing\"\n", "\"nowhere\"\n", "add `[lane.nowhere]`"),
-        (
-            "\"sandbox.exec:checks\"",
-            "\"sandbox\"",
-            "pool.menders.grants",
-        ),
-        ("\"60s\"", "\"60 parsecs\"", "is not a time"),
-        ("\"rest_for_one\"", "\"best\"", "rest_for_one"),
-        ("\"reassign:1\", \"fail\"", "\"reassign:1\"", "recovery.bug"),
-        ("bug =", "bog =", "bog"),
-        ("name = \"hygiene\"", "name = \"a/b\"", "fleet.name"),
-    ] {
-        assert!(WHOLE.contains(old), "{old}");
-        let wrong = Fleet::from_toml(&WHOLE.replacen(old, new, 1));
-        let said = wrong.unwrap_err().to_string();
-        assert!(said.contains(expected), "{new}: {said}");
+/// Breaks the manifest in one place and returns what is said about it.
+#[expect(clippy::panic, reason = "a test says what it got")]
+fn broken(old: &str, new: &str) -> ConfigError {
+    assert!(WHOLE.contains(old), "{old}");
+    match Fleet::from_toml(&WHOLE.replacen(old, new, 1)) {
+        Err(Error::Config(error)) => *error,
+        other => panic!("{new}: {other:?}"),
     }
-    let said = Fleet::from_toml("[fleet\n").unwrap_err().to_string();
-    assert!(said.contains("line 1"), "{said}");
+}
+
+/// What is broken, with what, and what is to be said: line, key, remedy. `¶` is a line break.
+const WRONG: &str = r#"
+size = 40 | seize = 40 | 11 | pool.menders.seize | rename size
+[backoff] | [backof] | 26 | backof | rename backoff
+bug = | bog = | 25 | recovery.bog | rename bug
+"rest_for_one" | "rest_for_on" | 6 | supervisor.strategy | rename rest_for_one
+"rest_for_one" | "best" | 6 | supervisor.strategy | one of
+"verifiers" | "verifier" | 13 | pool.menders.verifier | rename verifiers
+"verifiers" | "nobody" | 13 | pool.menders.verifier | add [pool.nobody]
+"landing"¶ | "nowhere"¶ | 14 | pool.menders.lane | add [lane.nowhere]
+agent = "verifier"¶ | | 17 | pool.verifiers.agent | add agent
+name = "hygiene"¶ | | 2 | fleet.name | add name
+[fleet]¶name = "hygiene"¶budget = "2.00 USD"¶ | | 1 | fleet | add fleet
+size = 40 | size = "x" | 11 | pool.menders.size | write
+size = 40 | size = -1 | 11 | pool.menders.size | write
+size = 40 | size = 99999999999999999999 | 11 | pool.menders.size | write
+size = 40 | size = 0 | 11 | pool.menders.size | write
+size = 10 | size = 10001 | 19 | pool.verifiers.size | write
+"2.00 USD" | 2.0 | 4 | fleet.budget | write
+"2.00 USD" | "2.0000001 USD" | 4 | fleet.budget | write
+"1.50 USD" | "1.50 EUR" | 12 | pool.menders.budget | write
+"0.50 USD" | "-0.50 USD" | 20 | pool.verifiers.budget | write
+"sandbox.exec:checks" | "a:b",¶"sandbox" | 16 | pool.menders.grants[1] | write
+["sandbox.exec:checks"] | "a:b" | 15 | pool.menders.grants | write
+"60s" | "60 parsecs" | 8 | supervisor.period | write
+"60s" | 60 | 8 | supervisor.period | write
+"reassign:1", "fail" | "reassign:1" | 25 | recovery.bug | write
+"reassign:1" | "reassign:-1" | 25 | recovery.bug[0] | write
+"hygiene"¶ | "a/b"¶ | 3 | fleet.name | write
+[pool.menders] | [pool."a b"] | 9 | pool.a b | write
+[lane.landing] | [lane.menders] | 14 | pool.menders.lane | add [lane.landing]
+"#;
+
+#[test]
+fn a_wrong_manifest_names_the_line_the_key_and_the_remedy() {
+    for case in WRONG.trim().lines() {
+        let parts: Vec<String> = case
+            .split('|')
+            .map(|part| part.trim().replace('¶', "\n"))
+            .collect();
+        let [old, new, line, key, remedy] = parts.as_slice() else {
+            panic!("{case}");
+        };
+        let said = broken(old, new);
+        let place = (said.line, said.key.as_str());
+        assert_eq!(place, (line.parse().ok(), key.as_str()), "{case}: {said}");
+        let found = match &said.remedy {
+            Remedy::Rename(name) => format!("rename {name}"),
+            Remedy::OneOf(_) => "one of".to_owned(),
+            Remedy::Add(what) => format!("add {what}"),
+            Remedy::Write(_) => "write".to_owned(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(found, *remedy, "{case}: {said}");
+        assert!(!said.reason.is_empty(), "{case}");
+    }
+}
+
+#[test]
+fn text_that_is_no_manifest_is_placed_too() {
+    for (text, line) in [
+        ("[fleet\n", 1),
+        ("[fleet]\nname = \"a\"\nname = \"b\"\n", 3),
+        ("[fleet]\nname = \"a\n", 2),
+    ] {
+        match Fleet::from_toml(text) {
+            Err(Error::Config(said)) => assert_eq!(said.line, Some(line), "{text}: {said}"),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+    let large = format!("# {}\n", "x".repeat(1 << 20));
+    assert!(matches!(Fleet::from_toml(&large), Err(Error::Config(_))));
+}
+
+#[test]
+fn a_fleet_built_in_rust_has_keys_and_no_lines() {
+    let budget = "1 USD".parse().unwrap();
+    match Fleet::new("f", budget).check() {
+        Err(Error::Config(said)) => {
+            assert_eq!((said.line, said.key.as_str()), (None, "pool"));
+        }
+        other => panic!("{other:?}"),
+    }
 }

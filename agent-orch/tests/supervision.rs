@@ -203,7 +203,10 @@ async fn a_panicking_agent_is_restarted_and_its_task_completes() {
     let host = Host::new(Mood::PanicsFirst);
     let (stack, handle, progress) = host.settle(1).await;
     assert_eq!(progress.counts.of(Status::Completed), 1);
-    assert_eq!(progress.restarts, 1);
+    // Another agent may have done the task before the supervisor looked at the crash.
+    while handle.progress().await.unwrap().restarts == 0 {
+        tokio::task::yield_now().await;
+    }
     end(stack, handle).await;
 }
 

@@ -1,4 +1,5 @@
-//! The manifest's text form.
+//! The manifest's text form. Each section is a type of its own that denies unknown fields; the
+//! [`Document`] gives whatever refuses a value its line and full key.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,8 +7,9 @@ use std::time::Duration;
 use agent_core::Amount;
 use serde::{Deserialize, Deserializer};
 
-use super::{Escalation, Fleet, Lane, Pool, Supervision};
-use crate::error::{Error, Result};
+use super::place::Document;
+use super::{ConfigError, Escalation, Fleet, Lane, Pool, Remedy, Supervision, check};
+use crate::error::Error;
 use crate::recovery::{Backoff, Class, RecoveryTable, Rung};
 use crate::restart::{Intensity, Restart, Strategy};
 
@@ -107,64 +109,91 @@ fn duration(text: &str) -> Option<Duration> {
     }
 }
 
-fn maybe_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+/// Reads a time, if there is one.
+pub(super) fn maybe_duration<'de, D>(from: D) -> Result<Option<Duration>, D::Error>
+where
+    D: Deserializer<'de>,
+{
     let Some(text) = Option::<String>::deserialize(from)? else {
         return Ok(None);
     };
-    duration(&text).map(Some).ok_or_else(|| {
-        serde::de::Error::custom(format!(
-            "`{text}` is not a time such as `500ms`, `30s`, `5m`, `2h`"
-        ))
-    })
+    let expected = "a time such as `500ms`, `30s`, `5m`, `2h` or `1d`";
+    let found = serde::de::Unexpected::Str(&text);
+    match duration(&text) {
+        Some(time) => Ok(Some(time)),
+        None => Err(serde::de::Error::invalid_value(found, &expected)),
+    }
 }
 
-/// Reads a manifest; the parser's message names line, column and key.
-pub(super) fn parse(text: &str) -> Result<Fleet> {
+/// Reads a manifest and checks it.
+pub(super) fn parse(text: &str) -> Result<Fleet, ConfigError> {
     if text.len() > TEXT_BYTES_MAX {
-        return Err(Error::invalid("fleet.toml", "the manifest is over 1 MiB"));
+        let remedy = Remedy::Write("at most 1 MiB".to_owned());
+        return Err(ConfigError::new("", "the manifest is too large", remedy));
     }
-    let manifest: Manifest = toml::from_str(text)
-        .map_err(|e| Error::invalid("fleet.toml", e.to_string().trim_end().to_owned()))?;
-    let mut recovery = RecoveryTable::default();
-    for (class, ladder) in manifest.recovery {
-        recovery = recovery.with(class, ladder)?;
-    }
-    let (intensity, backoff, escalation) = (
-        Intensity::default(),
-        Backoff::default(),
-        Escalation::default(),
-    );
-    Ok(Fleet {
-        name: manifest.fleet.name,
-        budget: manifest.fleet.budget,
-        supervisor: Supervision {
-            strategy: manifest.supervisor.strategy,
-            restart: manifest.supervisor.restart,
-            intensity: Intensity::new(
-                manifest.supervisor.intensity.unwrap_or(intensity.restarts),
-                manifest.supervisor.period.unwrap_or(intensity.period),
-            ),
-        },
-        pools: manifest
-            .pool
-            .into_iter()
-            .map(|(name, pool)| (name, pool.into()))
-            .collect(),
-        lanes: manifest
-            .lane
-            .into_iter()
-            .map(|(name, lane)| (name, lane.into()))
-            .collect(),
-        recovery,
-        backoff: Backoff::new(
-            manifest.backoff.first.unwrap_or(backoff.first),
-            manifest.backoff.cap.unwrap_or(backoff.cap),
+    let document = Document::parse(text)?;
+    let manifest: Manifest = document.read()?;
+    let fleet = manifest.into_fleet();
+    let checked = fleet.and_then(|fleet| check::check(&fleet).map(|()| fleet));
+    checked.map_err(|error| document.locate(error))
+}
+
+/// Places what another part of the crate refused.
+fn refused(error: &Error) -> ConfigError {
+    match error {
+        Error::Invalid { key, reason } => ConfigError::new(
+            key,
+            reason,
+            Remedy::Write("what the reason asks for".to_owned()),
         ),
-        escalation: Escalation {
-            route: manifest.escalation.route.unwrap_or(escalation.route),
-            deadline: manifest.escalation.deadline.unwrap_or(escalation.deadline),
-        },
-    })
+        other => ConfigError::new("", other.to_string(), Remedy::Remove),
+    }
+}
+
+impl Manifest {
+    fn into_fleet(self) -> Result<Fleet, ConfigError> {
+        let manifest = self;
+        let mut recovery = RecoveryTable::default();
+        for (class, ladder) in manifest.recovery {
+            recovery = recovery.with(class, ladder).map_err(|e| refused(&e))?;
+        }
+        let (intensity, backoff, escalation) = (
+            Intensity::default(),
+            Backoff::default(),
+            Escalation::default(),
+        );
+        Ok(Fleet {
+            name: manifest.fleet.name,
+            budget: manifest.fleet.budget,
+            supervisor: Supervision {
+                strategy: manifest.supervisor.strategy,
+                restart: manifest.supervisor.restart,
+                intensity: Intensity::new(
+                    manifest.supervisor.intensity.unwrap_or(intensity.restarts),
+                    manifest.supervisor.period.unwrap_or(intensity.period),
+                ),
+            },
+            pools: manifest
+                .pool
+                .into_iter()
+                .map(|(name, pool)| (name, pool.into()))
+                .collect(),
+            lanes: manifest
+                .lane
+                .into_iter()
+                .map(|(name, lane)| (name, lane.into()))
+                .collect(),
+            recovery,
+            backoff: Backoff::new(
+                manifest.backoff.first.unwrap_or(backoff.first),
+                manifest.backoff.cap.unwrap_or(backoff.cap),
+            ),
+            escalation: Escalation {
+                route: manifest.escalation.route.unwrap_or(escalation.route),
+                deadline: manifest.escalation.deadline.unwrap_or(escalation.deadline),
+            },
+        })
+    }
 }
 
 impl From<PoolText> for Pool {
