@@ -3,6 +3,8 @@
 //! Each law gets a fresh journal and the clock it reads. `journal_conformance!(make)` runs them
 //! all.
 
+mod steps;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ use crate::error::{Error, Result};
 use crate::inbox::{Answer, NewRequest};
 use crate::journal::{ClaimRequest, Intended, Intent, Journal, NewRun, Outcome, StepKey};
 use crate::task::{Claim, NewTask, Status, Transition};
+
+pub use steps::{a_late_pure_outcome_is_refused, a_pure_step_is_recorded_by_its_outcome};
 
 /// A fresh journal, the clock it reads, and whatever must live as long.
 #[derive(Debug)]
@@ -542,6 +546,8 @@ macro_rules! journal_conformance {
             a_retry_waits_for_its_time,
             a_run_is_resumed_until_it_ends,
             counts_and_chain_hold,
+            a_pure_step_is_recorded_by_its_outcome,
+            a_late_pure_outcome_is_refused,
         );
     };
     (@laws $make:path: $($law:ident,)+) => {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use agent_core::{
     AgentId, Amount, Digest, Effect, EffectClass, Failure, IdempotencyKey, RunId, Scope, TaskId,
@@ -141,8 +142,28 @@ pub struct Pass {
     pub class: EffectClass,
     /// Which try this is, counted from one.
     pub n_try: u32,
-    /// The audit record of the intent.
-    pub intent: u64,
+    /// The audit record of the intent; none if the outcome will be recorded together with it.
+    pub intent: Option<u64>,
+    /// What was intended.
+    pub effect: Arc<Effect>,
+    /// The effect's digest.
+    pub digest: Digest,
+}
+
+impl Pass {
+    /// Permits the first try of an effect whose intent is not recorded apart.
+    #[must_use]
+    pub fn new(step: StepKey, key: IdempotencyKey, effect: Effect, digest: Digest) -> Self {
+        Self {
+            step,
+            key,
+            class: effect.class,
+            n_try: 1,
+            intent: None,
+            effect: Arc::new(effect),
+            digest,
+        }
+    }
 }
 
 /// How an effect ended.

@@ -14,7 +14,7 @@ mod inbox;
 mod journal;
 #[cfg(feature = "git")]
 mod lander;
-mod machine;
+pub mod machine;
 #[cfg(feature = "git")]
 pub mod merge;
 mod recovery;

@@ -1,5 +1,12 @@
-//! The pure core of a task: what a transition makes of it. No clock, no store, no randomness, so that
-//! every backend has the same rules and a simulation can try them all.
+//! The pure core: what a transition makes of a task, and what is answered to an intent and an
+//! outcome. No clock, no store, no randomness, so that every backend has the same rules and a
+//! simulation can try them all.
+//!
+//! A backend loads a task, has [`apply`] compute the next state, and writes it with the audit
+//! record that [`Moved`] describes, under a fence it checked in the same transaction. It loads a
+//! step as [`KnownStep`] and does what [`decide_intent`] and [`decide_outcome`] say.
+
+mod step;
 
 use agent_core::{AgentId, Failure, Timestamp};
 use serde_json::{Value, json};
@@ -8,16 +15,28 @@ use crate::error::{Error, Result};
 use crate::recovery::Class;
 use crate::task::{Lease, Stage, Status, Task, Transition};
 
+pub use step::{
+    IntentDecision, KnownStep, OutcomeDecision, StepState, decide_intent, decide_outcome,
+    is_intent_durable, step_key,
+};
+
 /// What a transition writes beside the task itself.
-pub(crate) struct Step {
-    pub(crate) event: &'static str,
-    pub(crate) payload: Value,
-    pub(crate) failure: Option<Failure>,
-    pub(crate) not_before: Option<Timestamp>,
-    pub(crate) avoid: Option<AgentId>,
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Moved {
+    /// The kind of the audit record.
+    pub event: &'static str,
+    /// Its payload.
+    pub payload: Value,
+    /// The failure behind the transition.
+    pub failure: Option<Failure>,
+    /// When the task becomes ready, if not at once.
+    pub not_before: Option<Timestamp>,
+    /// The agent that must not have the task next.
+    pub avoid: Option<AgentId>,
 }
 
-impl Step {
+impl Moved {
     fn new(event: &'static str, payload: Value) -> Self {
         Self {
             event,
@@ -37,8 +56,12 @@ impl Step {
     }
 }
 
-/// Computes the next state of a task; pure.
-pub(crate) fn apply(task: &mut Task, lease: &Lease, transition: Transition) -> Result<Step> {
+/// Computes the next state of a task whose lease ends. The caller has checked the lease.
+///
+/// # Errors
+/// [`Error::WrongState`] if the task is not in a stage that allows the transition; `Denied` if an
+/// author would accept its own work. The task is unchanged then.
+pub fn apply(task: &mut Task, lease: &Lease, transition: Transition) -> Result<Moved> {
     let wrong = |verb| Error::WrongState {
         task: lease.task,
         verb,
@@ -51,7 +74,7 @@ pub(crate) fn apply(task: &mut Task, lease: &Lease, transition: Transition) -> R
             task.output = Some(output);
             task.author = Some(lease.owner);
             (task.stage, task.status, task.pool) = (Stage::Verify, Status::Ready, pool);
-            Step::new("task.done", payload)
+            Moved::new("task.done", payload)
         }
         Transition::Verify { .. } => return Err(wrong("be handed to a verifier")),
         Transition::Accept { .. } if task.author == Some(lease.owner) => {
@@ -67,12 +90,12 @@ pub(crate) fn apply(task: &mut Task, lease: &Lease, transition: Transition) -> R
                 }
                 None => task.status = Status::Completed,
             }
-            Step::new("task.verified", json!({ "evidence": evidence }))
+            Moved::new("task.verified", json!({ "evidence": evidence }))
         }
         Transition::Accept { .. } => return Err(wrong("be accepted")),
         Transition::Land { evidence } if stage == Stage::Merge => {
             task.status = Status::Completed;
-            Step::new("task.landed", json!({ "evidence": evidence }))
+            Moved::new("task.landed", json!({ "evidence": evidence }))
         }
         Transition::Land { .. } => return Err(wrong("land")),
         Transition::End { status, .. } if !status.is_terminal() => {
@@ -82,8 +105,8 @@ pub(crate) fn apply(task: &mut Task, lease: &Lease, transition: Transition) -> R
     })
 }
 
-/// Computes the next state of a task that does not go forward; pure.
-fn stop(task: &mut Task, lease: &Lease, transition: Transition) -> Step {
+/// Computes the next state of a task that does not go forward.
+fn stop(task: &mut Task, lease: &Lease, transition: Transition) -> Moved {
     match transition {
         Transition::Correct {
             feedback,
@@ -96,40 +119,40 @@ fn stop(task: &mut Task, lease: &Lease, transition: Transition) -> Step {
                 task.author.or(Some(lease.owner))
             };
             correct(task, feedback, &failure);
-            Step {
+            Moved {
                 avoid,
-                ..Step::failed("task.corrected", failure)
+                ..Moved::failed("task.corrected", failure)
             }
         }
         Transition::Retry { failure, at } => {
             note(task, &failure);
             task.status = Status::Delayed;
-            Step {
+            Moved {
                 not_before: Some(at),
-                ..Step::failed("task.retried", failure)
+                ..Moved::failed("task.retried", failure)
             }
         }
         Transition::Release => {
             task.status = Status::Ready;
-            Step::new("task.released", Value::Null)
+            Moved::new("task.released", Value::Null)
         }
         Transition::Park { failure } => {
             task.status = Status::Parked;
             match failure {
                 Some(failure) => {
                     note(task, &failure);
-                    Step::failed("task.parked", failure)
+                    Moved::failed("task.parked", failure)
                 }
-                None => Step::new("task.parked", Value::Null),
+                None => Moved::new("task.parked", Value::Null),
             }
         }
         Transition::End { status, failure } => {
             note(task, &failure);
             task.status = status;
-            Step::failed(end_event(status), failure)
+            Moved::failed(end_event(status), failure)
         }
         // Going forward is decided before.
-        _ => Step::new("task.unchanged", Value::Null),
+        _ => Moved::new("task.unchanged", Value::Null),
     }
 }
 

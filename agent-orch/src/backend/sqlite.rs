@@ -102,8 +102,15 @@ impl Journal for Sqlite {
 
     async fn intend(&self, scope: &Scope, lease: &Lease, intent: Intent) -> Result<Intended> {
         let (scope, lease) = (scope.clone(), lease.clone());
-        self.write(move |tx| steps::intend(tx, &scope, &lease, &intent))
-            .await
+        let prepared = steps::Prepared::new(&lease, intent)?;
+        if prepared.is_durable {
+            self.write(move |tx| steps::intend(tx, &scope, &lease, prepared))
+                .await
+        } else {
+            self.db
+                .read(move |tx| steps::peek(tx, &lease, prepared))
+                .await
+        }
     }
 
     async fn settle(
@@ -113,12 +120,10 @@ impl Journal for Sqlite {
         pass: &Pass,
         outcome: Outcome,
     ) -> Result<()> {
-        let (scope, lease, pass) = (scope.clone(), lease.clone(), pass.clone());
-        self.write(move |tx| {
-            let action = steps::action_of(tx, pass.intent)?;
-            steps::settle(tx, &scope, &lease, &pass, &action, &outcome)
-        })
-        .await
+        let (scope, lease) = (scope.clone(), lease.clone());
+        let settlement = steps::Settlement::new(pass.clone(), outcome)?;
+        self.write(move |tx| steps::settle(tx, &scope, &lease, &settlement))
+            .await
     }
 
     async fn finish(&self, scope: &Scope, lease: &Lease, transition: Transition) -> Result<()> {

@@ -40,11 +40,30 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// The text of a payload and its hash, worked out before the writer's turn.
+#[derive(Debug)]
+pub(super) struct Body {
+    text: String,
+    hash: Digest,
+}
+
+impl Body {
+    pub(super) fn new(payload: &Value) -> Self {
+        let text = payload.to_string();
+        let hash = Digest::of_bytes(text.as_bytes());
+        Self { text, hash }
+    }
+}
+
 /// Appends one record and returns its place.
 pub(super) fn append(tx: &Tx<'_>, entry: &Entry<'_>) -> Result<u64> {
+    append_body(tx, entry, &Body::new(&entry.payload))
+}
+
+/// Appends one record with the given body in place of the entry's payload.
+pub(super) fn append_body(tx: &Tx<'_>, entry: &Entry<'_>, body: &Body) -> Result<u64> {
     let db = tx.sql();
     let (last, previous) = head(tx)?.unwrap_or_else(|| (0, genesis()));
-    let body = entry.payload.to_string();
     let mut record = Record {
         seq: last.saturating_add(1),
         at: tx.now(),
@@ -56,13 +75,13 @@ pub(super) fn append(tx: &Tx<'_>, entry: &Entry<'_>) -> Result<u64> {
         task: entry.task,
         fence: entry.fence,
         cause: entry.cause,
-        payload_hash: Digest::of_bytes(body.as_bytes()),
+        payload_hash: body.hash,
         payload: None,
         hash: previous,
     };
     record.hash = record.chained(&previous);
     db.prepare_cached("INSERT OR IGNORE INTO orch_payload VALUES (?1, ?2)")
-        .and_then(|mut s| s.execute(params![Hash(record.payload_hash), body]))
+        .and_then(|mut s| s.execute(params![Hash(record.payload_hash), body.text]))
         .map_err(sql("keep a payload"))?;
     db.prepare_cached(
         "INSERT INTO orch_event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",

@@ -1,31 +1,26 @@
 //! Steps: intents and outcomes, with the money between them.
 
 use agent_core::store::{Tx, sql};
-use agent_core::{Digest, EffectClass, IdempotencyKey, Retry, Scope, Timestamp};
+use agent_core::{IdempotencyKey, Scope, Timestamp};
 use rusqlite::{OptionalExtension, params};
 use serde_json::{Value, json};
 
-use super::events::{self, Entry};
-use super::rows::{Hash, from_json, signed, task_bits, to_json, unsigned};
+use super::events::{self, Body, Entry};
+use super::rows::{Hash, damaged, from_json, signed, task_bits, to_json, unsigned};
 use super::{claim, money};
 use crate::error::{Error, Result};
 use crate::journal::{Intended, Intent, Outcome, Pass, StepKey};
+use crate::machine::{
+    IntentDecision, KnownStep, OutcomeDecision, StepState, decide_intent, decide_outcome,
+    is_intent_durable, step_key,
+};
 use crate::task::{Lease, Task};
 
-/// A step as it is stored.
-struct Row {
-    digest: Digest,
-    state: String,
-    n_try: u32,
-    intent: u64,
-    is_held: bool,
-    outcome: Option<String>,
-}
-
-fn find(tx: &Tx<'_>, lease: &Lease, step: &StepKey) -> Result<Option<Row>> {
-    tx.sql()
+fn find(tx: &Tx<'_>, lease: &Lease, step: &StepKey) -> Result<Option<KnownStep>> {
+    let found = tx
+        .sql()
         .prepare_cached(
-            "SELECT digest, state, n_try, intent, is_held, outcome FROM orch_step
+            "SELECT digest, state, n_try, intent, is_held FROM orch_step
              WHERE task = ?1 AND round = ?2 AND stage = ?3 AND name = ?4 AND ordinal = ?5",
         )
         .and_then(|mut s| {
@@ -38,31 +33,48 @@ fn find(tx: &Tx<'_>, lease: &Lease, step: &StepKey) -> Result<Option<Row>> {
                     step.ordinal
                 ],
                 |row| {
-                    Ok(Row {
-                        digest: row.get::<_, Hash>(0)?.0,
-                        state: row.get(1)?,
-                        n_try: row.get(2)?,
-                        intent: unsigned(row.get(3)?),
-                        is_held: row.get(4)?,
-                        outcome: row.get(5)?,
-                    })
+                    let state = StepState::of_name(row.get_ref(1)?.as_str()?);
+                    let digest = row.get::<_, Hash>(0)?.0;
+                    Ok(state.map(|state| (digest, state, row.get(2), row.get(3), row.get(4))))
                 },
             )
             .optional()
         })
-        .map_err(sql("read a step"))
-        .map_err(Error::from)
+        .map_err(sql("read a step"))?;
+    let Some(found) = found else {
+        return Ok(None);
+    };
+    let (digest, state, n_try, intent, is_held) =
+        found.ok_or_else(|| damaged("a step has a state nobody wrote".to_owned()))?;
+    let mut known = KnownStep::new(digest, state, n_try.map_err(sql("read a step"))?);
+    let intent: i64 = intent.map_err(sql("read a step"))?;
+    known.intent = Some(unsigned(intent)).filter(|seq| *seq > 0);
+    known.is_held = is_held.map_err(sql("read a step"))?;
+    Ok(Some(known))
 }
 
-/// The key of a step: the same for every try and every process.
-fn key(lease: &Lease, step: &StepKey, digest: &Digest) -> Result<IdempotencyKey> {
-    let named = format!(
-        "{}/{}/{}/{}/{}/{digest}",
-        lease.task, lease.round, lease.stage, step.name, step.ordinal
-    );
-    Ok(IdempotencyKey::new(
-        Digest::of_bytes(named.as_bytes()).to_string(),
-    )?)
+/// Reads what a finished step returned.
+fn recorded(tx: &Tx<'_>, lease: &Lease, step: &StepKey) -> Result<Value> {
+    let outcome: Option<String> = tx
+        .sql()
+        .prepare_cached(
+            "SELECT outcome FROM orch_step
+             WHERE task = ?1 AND round = ?2 AND stage = ?3 AND name = ?4 AND ordinal = ?5",
+        )
+        .and_then(|mut s| {
+            s.query_row(
+                params![
+                    task_bits(lease.task),
+                    lease.round,
+                    lease.stage.name(),
+                    step.name,
+                    step.ordinal
+                ],
+                |row| row.get(0),
+            )
+        })
+        .map_err(sql("read the result of a step"))?;
+    from_json(outcome.as_deref().unwrap_or("null"))
 }
 
 /// The key of the money held for one try; a try that failed was settled, so the next one needs
@@ -71,77 +83,134 @@ fn hold_key(key: &IdempotencyKey, n_try: u32) -> Result<IdempotencyKey> {
     Ok(IdempotencyKey::new(format!("{}.{n_try}", key.as_str()))?)
 }
 
-/// Records an intent, or answers with what is known of the step.
+/// An intent, worked out in the caller's task so that the writer has only to compare and insert.
+pub(super) struct Prepared {
+    pass: Pass,
+    budget: Option<agent_pay::BudgetPath>,
+    body: Body,
+    /// Whether the intent must be on disk before the effect happens.
+    pub(super) is_durable: bool,
+}
+
+impl Prepared {
+    pub(super) fn new(lease: &Lease, intent: Intent) -> Result<Self> {
+        let is_durable = is_intent_durable(&intent);
+        let Intent {
+            step,
+            effect,
+            budget,
+        } = intent;
+        let digest = effect.digest()?;
+        let key = step_key(lease, &step, &digest)?;
+        let pass = Pass::new(step, key, effect, digest);
+        let body = if is_durable {
+            Body::new(&intent_payload(&pass))
+        } else {
+            Body::new(&Value::Null)
+        };
+        Ok(Self {
+            pass,
+            budget,
+            body,
+            is_durable,
+        })
+    }
+}
+
+/// What the audit record of an intent says.
+fn intent_payload(pass: &Pass) -> Value {
+    json!({
+        "step": pass.step.name, "ordinal": pass.step.ordinal, "try": pass.n_try,
+        "effect": *pass.effect, "digest": pass.digest, "key": pass.key,
+    })
+}
+
+/// What is decided about an intent before anything is written.
+enum Looked {
+    Answer(Intended),
+    Go { pass: Pass, is_held: bool },
+}
+
+fn look(tx: &Tx<'_>, lease: &Lease, mut pass: Pass) -> Result<Looked> {
+    claim::check_lease(tx, lease)?;
+    let known = find(tx, lease, &pass.step)?;
+    match decide_intent(known.as_ref(), &pass.digest, pass.class) {
+        IntentDecision::Go { n_try, is_held } => {
+            pass.n_try = n_try;
+            Ok(Looked::Go { pass, is_held })
+        }
+        IntentDecision::Recorded => {
+            let value = recorded(tx, lease, &pass.step)?;
+            Ok(Looked::Answer(Intended::Recorded(value)))
+        }
+        IntentDecision::InDoubt { n_try, intent } => {
+            (pass.n_try, pass.intent) = (n_try, intent);
+            Ok(Looked::Answer(Intended::InDoubt(pass)))
+        }
+        IntentDecision::Drift => Err(Error::Drift {
+            task: lease.task,
+            name: pass.step.name,
+            ordinal: pass.step.ordinal,
+        }),
+    }
+}
+
+/// Answers an intent that need not be durable: nothing is written.
+pub(super) fn peek(tx: &Tx<'_>, lease: &Lease, prepared: Prepared) -> Result<Intended> {
+    Ok(match look(tx, lease, prepared.pass)? {
+        Looked::Answer(answer) => answer,
+        Looked::Go { pass, .. } => Intended::Go(pass),
+    })
+}
+
+/// Records an intent and holds its money, or answers with what is known of the step.
 pub(super) fn intend(
     tx: &mut Tx<'_>,
     scope: &Scope,
     lease: &Lease,
-    intent: &Intent,
+    prepared: Prepared,
 ) -> Result<Intended> {
-    claim::check_lease(tx, lease)?;
-    let Intent {
-        step,
-        effect,
-        budget,
-    } = intent;
-    let digest = effect.digest()?;
-    let key = key(lease, step, &digest)?;
-    let known = find(tx, lease, step)?;
-    let mut is_held = false;
-    let mut pass = Pass {
-        step: step.clone(),
-        key,
-        class: effect.class,
-        n_try: 1,
-        intent: 0,
+    let Prepared {
+        pass, budget, body, ..
+    } = prepared;
+    let (mut pass, mut is_held) = match look(tx, lease, pass)? {
+        Looked::Answer(answer) => return Ok(answer),
+        Looked::Go { pass, is_held } => (pass, is_held),
     };
-    if let Some(row) = &known {
-        if row.digest != digest {
-            let (task, name, ordinal) = (lease.task, step.name.clone(), step.ordinal);
-            return Err(Error::Drift {
-                task,
-                name,
-                ordinal,
-            });
-        }
-        match row.state.as_str() {
-            "done" => {
-                let outcome = row.outcome.as_deref().unwrap_or("null");
-                return Ok(Intended::Recorded(from_json(outcome)?));
-            }
-            "failed" => pass.n_try = row.n_try.saturating_add(1),
-            _ => {
-                (pass.n_try, pass.intent, is_held) = (row.n_try, row.intent, row.is_held);
-                if !matches!(effect.class, EffectClass::Pure | EffectClass::Idempotent) {
-                    return Ok(Intended::InDoubt(pass));
-                }
-            }
-        }
-    }
-    if let (false, Some(path), Some(max)) = (is_held, budget, effect.cost_max)
+    if let (false, Some(path), Some(max)) = (is_held, &budget, pass.effect.cost_max)
         && !max.is_zero()
     {
         let expires = tx.now().after(money::HOLD_LASTS);
         money::hold(tx, &hold_key(&pass.key, pass.n_try)?, path, max, expires)?;
         is_held = true;
     }
-    let payload = json!({
-        "step": step.name, "ordinal": step.ordinal, "try": pass.n_try, "effect": effect,
-        "digest": digest, "key": pass.key,
-    });
-    let mut entry = Entry::of(scope, "effect.intended", &effect.action, payload);
+    // The body was written for a first try.
+    let body = if pass.n_try == 1 {
+        body
+    } else {
+        Body::new(&intent_payload(&pass))
+    };
+    let mut entry = Entry::of(scope, "effect.intended", &pass.effect.action, Value::Null);
     (entry.task, entry.fence) = (Some(lease.task), Some(lease.fence));
-    pass.intent = events::append(tx, &entry)?;
-    record(tx, lease, &pass, digest, is_held)?;
+    let seq = events::append_body(tx, &entry, &body)?;
+    pass.intent = Some(seq);
+    write_row(tx, lease, &pass, StepState::Intended, is_held, None)?;
     Ok(Intended::Go(pass))
 }
 
-/// Writes the row of an intended step.
-fn record(tx: &Tx<'_>, lease: &Lease, pass: &Pass, digest: Digest, is_held: bool) -> Result<()> {
+/// Writes the row of a step.
+fn write_row(
+    tx: &Tx<'_>,
+    lease: &Lease,
+    pass: &Pass,
+    state: StepState,
+    is_held: bool,
+    outcome: Option<&str>,
+) -> Result<()> {
     tx.sql()
         .prepare_cached(
             "INSERT OR REPLACE INTO orch_step
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'intended', ?7, ?8, ?9, ?10, NULL)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )
         .and_then(|mut s| {
             s.execute(params![
@@ -150,15 +219,62 @@ fn record(tx: &Tx<'_>, lease: &Lease, pass: &Pass, digest: Digest, is_held: bool
                 lease.stage.name(),
                 pass.step.name,
                 pass.step.ordinal,
-                Hash(digest),
+                Hash(pass.digest),
+                state.name(),
                 pass.n_try,
                 signed(lease.fence.0),
-                signed(pass.intent),
+                signed(pass.intent.unwrap_or(0)),
                 is_held,
+                outcome,
             ])
         })
-        .map_err(sql("record an intent"))?;
+        .map_err(sql("record a step"))?;
     Ok(())
+}
+
+/// An outcome, worked out in the caller's task.
+pub(super) struct Settlement {
+    pass: Pass,
+    outcome: Outcome,
+    state: StepState,
+    result: String,
+    body: Body,
+}
+
+impl Settlement {
+    pub(super) fn new(pass: Pass, outcome: Outcome) -> Result<Self> {
+        let result = match &outcome.result {
+            Ok(value) => value.to_string(),
+            Err(failure) => to_json(failure)?,
+        };
+        if result.len() > Outcome::RESULT_BYTES_MAX {
+            return Err(Error::invalid(
+                "outcome",
+                "the result is over 4 MiB; return where it lies",
+            ));
+        }
+        let mut payload = json!({
+            "step": pass.step.name, "ordinal": pass.step.ordinal, "try": pass.n_try,
+            "cost": outcome.cost, "result": agent_core::Digest::of_bytes(result.as_bytes()),
+            "failure": outcome.result.as_ref().err(),
+            "usage": outcome.usage.iter()
+                .map(|r| json!({"resource": r.resource, "usage": r.usage}))
+                .collect::<Vec<Value>>(),
+        });
+        // Without a record of its own the intent stands in the record of the outcome.
+        if let (None, Value::Object(members)) = (pass.intent, &mut payload) {
+            members.insert("effect".to_owned(), json!(*pass.effect));
+            members.insert("digest".to_owned(), json!(pass.digest));
+            members.insert("key".to_owned(), json!(pass.key));
+        }
+        Ok(Self {
+            state: StepState::after(&outcome.result),
+            body: Body::new(&payload),
+            pass,
+            outcome,
+            result,
+        })
+    }
 }
 
 /// Records how an effect ended and settles its money.
@@ -166,79 +282,37 @@ pub(super) fn settle(
     tx: &mut Tx<'_>,
     scope: &Scope,
     lease: &Lease,
-    pass: &Pass,
-    action: &str,
-    outcome: &Outcome,
+    settlement: &Settlement,
 ) -> Result<()> {
+    let Settlement {
+        pass,
+        outcome,
+        state,
+        result,
+        body,
+    } = settlement;
     claim::check_lease(tx, lease)?;
-    let (state, kind, body, code) = match &outcome.result {
-        Ok(value) => ("done", "effect.done", value.to_string(), ""),
-        // Its money stays held until somebody knows whether it was spent.
-        Err(failure) if failure.retry == Retry::Unknown => (
-            "unknown",
-            "effect.in_doubt",
-            to_json(failure)?,
-            failure.code.as_str(),
-        ),
-        Err(failure) => (
-            "failed",
-            "effect.failed",
-            to_json(failure)?,
-            failure.code.as_str(),
-        ),
-    };
-    if body.len() > Outcome::RESULT_BYTES_MAX {
-        return Err(Error::invalid(
-            "outcome",
-            "the result is over 4 MiB; return where it lies",
-        ));
-    }
-    let held: Option<bool> = tx
-        .sql()
-        .prepare_cached(
-            "UPDATE orch_step SET state = ?7, outcome = ?8
-             WHERE task = ?1 AND round = ?2 AND stage = ?3 AND name = ?4 AND ordinal = ?5
-               AND n_try = ?6 AND state IN ('intended', 'unknown') RETURNING is_held",
-        )
-        .and_then(|mut s| {
-            s.query_row(
-                params![
-                    task_bits(lease.task),
-                    lease.round,
-                    lease.stage.name(),
-                    pass.step.name,
-                    pass.step.ordinal,
-                    pass.n_try,
-                    state,
-                    body
-                ],
-                |row| row.get(0),
-            )
-            .optional()
-        })
-        .map_err(sql("record an outcome"))?;
-    let Some(held) = held else {
+    let known = find(tx, lease, &pass.step)?;
+    let OutcomeDecision::Record { is_held } = decide_outcome(known.as_ref(), pass) else {
         let name = format!("{}#{}", pass.step.name, pass.step.ordinal);
         return Err(Error::not_found("open intent of step", name));
     };
-    if held && state != "unknown" {
+    write_row(tx, lease, pass, *state, is_held, Some(result))?;
+    // What may have been spent stays held until somebody knows.
+    if is_held && *state != StepState::Unknown {
         money::settle(tx, &hold_key(&pass.key, pass.n_try)?, outcome.cost)?;
     }
     for record in &outcome.usage {
         money::meter(tx, scope, record)?;
     }
-    let payload = json!({
-        "step": pass.step.name, "ordinal": pass.step.ordinal, "try": pass.n_try,
-        "cost": outcome.cost, "result": Digest::of_bytes(body.as_bytes()),
-        "failure": outcome.result.as_ref().err(),
-        "usage": outcome.usage.iter().map(|r| json!({"resource": r.resource, "usage": r.usage}))
-            .collect::<Vec<Value>>(),
-    });
-    let mut entry = Entry::of(scope, kind, action, payload);
-    (entry.task, entry.fence, entry.cause) =
-        (Some(lease.task), Some(lease.fence), Some(pass.intent));
-    entry.code = code;
-    events::append(tx, &entry)?;
+    let mut entry = Entry::of(scope, state.event(), &pass.effect.action, Value::Null);
+    (entry.task, entry.fence, entry.cause) = (Some(lease.task), Some(lease.fence), pass.intent);
+    entry.code = outcome
+        .result
+        .as_ref()
+        .err()
+        .map_or("", |failure| failure.code.as_str());
+    events::append_body(tx, &entry, body)?;
     Ok(())
 }
 
@@ -275,17 +349,8 @@ pub(super) fn abandon(tx: &mut Tx<'_>, task: &Task) -> Result<()> {
             until: Timestamp::EPOCH,
             wakes: 0,
         };
-        let key = key(&lease, &StepKey::new(name, ordinal), &digest.0)?;
+        let key = step_key(&lease, &StepKey::new(name, ordinal), &digest.0)?;
         money::release(tx, &hold_key(&key, n_try)?)?;
     }
     Ok(())
-}
-
-/// Returns the action of an intent, so that its outcome is recorded under the same subject.
-pub(super) fn action_of(tx: &Tx<'_>, intent: u64) -> Result<String> {
-    tx.sql()
-        .prepare_cached("SELECT subject FROM orch_event WHERE seq = ?1")
-        .and_then(|mut s| s.query_row([signed(intent)], |row| row.get(0)).optional())
-        .map_err(sql("read an intent"))?
-        .ok_or_else(|| Error::not_found("intent", intent.to_string()))
 }

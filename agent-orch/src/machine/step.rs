@@ -1,0 +1,300 @@
+//! What becomes of a step: pure decisions about intents and outcomes.
+//!
+//! ```text
+//!               intend                      settle
+//!  nothing ──────────────► intended ──┬──► done      returns what it returned, for ever
+//!     │                       │  ▲    ├──► failed    may be tried again: a new try
+//!     │  pure, no money:      │  │    └──► unknown   in doubt
+//!     └─ nothing is written ──┘  └─ found open by another attempt: repeat, or in doubt
+//! ```
+
+use agent_core::{Digest, EffectClass, Failure, IdempotencyKey, Retry};
+use serde_json::Value;
+
+use crate::error::Result;
+use crate::journal::{Intent, Pass, StepKey};
+use crate::task::Lease;
+
+/// How far a recorded step has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StepState {
+    /// The intent is recorded; whether the effect happened is not known here.
+    Intended,
+    /// The effect happened and its result is recorded.
+    Done,
+    /// The effect failed and did not happen.
+    Failed,
+    /// The effect was tried and nobody knows whether it happened.
+    Unknown,
+}
+
+impl StepState {
+    /// Returns the state an outcome leads to.
+    #[must_use]
+    pub const fn after(result: &Result<Value, Failure>) -> Self {
+        match result {
+            Ok(_) => Self::Done,
+            Err(failure) => match failure.retry {
+                Retry::Unknown => Self::Unknown,
+                _ => Self::Failed,
+            },
+        }
+    }
+
+    /// Returns the name in lower case, as it is stored.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Intended => "intended",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Returns the state of a name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Self::Intended, Self::Done, Self::Failed, Self::Unknown]
+            .into_iter()
+            .find(|state| state.name() == name)
+    }
+
+    /// Returns the kind of the audit record of an outcome that leads here.
+    #[must_use]
+    pub const fn event(self) -> &'static str {
+        match self {
+            Self::Intended => "effect.intended",
+            Self::Done => "effect.done",
+            Self::Failed => "effect.failed",
+            Self::Unknown => "effect.in_doubt",
+        }
+    }
+
+    /// Returns whether an outcome may still be recorded.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Intended | Self::Unknown)
+    }
+}
+
+/// A step as a backend keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KnownStep {
+    /// The digest of its effect.
+    pub digest: Digest,
+    /// How far it has come.
+    pub state: StepState,
+    /// Which try that is about, counted from one.
+    pub n_try: u32,
+    /// The audit record of its intent, if the intent was recorded apart.
+    pub intent: Option<u64>,
+    /// Whether money is held for the try.
+    pub is_held: bool,
+}
+
+impl KnownStep {
+    /// Describes a step without an intent of its own and without money.
+    #[must_use]
+    pub const fn new(digest: Digest, state: StepState, n_try: u32) -> Self {
+        Self {
+            digest,
+            state,
+            n_try,
+            intent: None,
+            is_held: false,
+        }
+    }
+}
+
+/// What a backend answers to an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IntentDecision {
+    /// Let it happen.
+    #[non_exhaustive]
+    Go {
+        /// Which try it is.
+        n_try: u32,
+        /// Whether money is held for this try already.
+        is_held: bool,
+    },
+    /// It happened: return the recorded result.
+    Recorded,
+    /// An earlier holder may have caused it, and it must not be repeated blindly.
+    #[non_exhaustive]
+    InDoubt {
+        /// Which try is in doubt.
+        n_try: u32,
+        /// The audit record of the intent.
+        intent: Option<u64>,
+    },
+    /// The agent's code does something else under this name.
+    Drift,
+}
+
+/// Decides what to answer to an intent, from what is known of the step.
+#[must_use]
+pub fn decide_intent(
+    known: Option<&KnownStep>,
+    digest: &Digest,
+    class: EffectClass,
+) -> IntentDecision {
+    let Some(known) = known else {
+        return IntentDecision::Go {
+            n_try: 1,
+            is_held: false,
+        };
+    };
+    if known.digest != *digest {
+        return IntentDecision::Drift;
+    }
+    let n_try = known.n_try;
+    let may_repeat = matches!(class, EffectClass::Pure | EffectClass::Idempotent);
+    match known.state {
+        StepState::Done => IntentDecision::Recorded,
+        // The failed try was settled with its money, so the next one begins from nothing.
+        StepState::Failed => IntentDecision::Go {
+            n_try: n_try.saturating_add(1),
+            is_held: false,
+        },
+        StepState::Intended | StepState::Unknown if may_repeat => IntentDecision::Go {
+            n_try,
+            is_held: known.is_held,
+        },
+        StepState::Intended | StepState::Unknown => IntentDecision::InDoubt {
+            n_try,
+            intent: known.intent,
+        },
+    }
+}
+
+/// Returns whether an intent must be durable before its effect happens. It need not be if nothing
+/// outside can tell that the effect happened and no money is held for it: then the outcome is
+/// recorded together with the intent.
+#[must_use]
+pub fn is_intent_durable(intent: &Intent) -> bool {
+    let effect = &intent.effect;
+    let is_paid = intent.budget.is_some() && effect.cost_max.is_some_and(|max| !max.is_zero());
+    effect.class != EffectClass::Pure || is_paid
+}
+
+/// What a backend does with an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OutcomeDecision {
+    /// Record it.
+    #[non_exhaustive]
+    Record {
+        /// Whether money is held for the try, to be settled unless the outcome is unknown.
+        is_held: bool,
+    },
+    /// There is no open try it could belong to.
+    NoTry,
+}
+
+/// Decides whether an outcome is recorded, from what is known of the step. The caller has checked
+/// the lease.
+#[must_use]
+pub fn decide_outcome(known: Option<&KnownStep>, pass: &Pass) -> OutcomeDecision {
+    let is_pass_light = pass.intent.is_none();
+    match known {
+        Some(known) if known.digest != pass.digest => OutcomeDecision::NoTry,
+        Some(known) if known.state.is_open() && known.n_try == pass.n_try => {
+            OutcomeDecision::Record {
+                is_held: known.is_held,
+            }
+        }
+        Some(known)
+            if is_pass_light
+                && known.state == StepState::Failed
+                && known.n_try.checked_add(1) == Some(pass.n_try) =>
+        {
+            OutcomeDecision::Record { is_held: false }
+        }
+        None if is_pass_light && pass.n_try == 1 => OutcomeDecision::Record { is_held: false },
+        _ => OutcomeDecision::NoTry,
+    }
+}
+
+/// Returns the key of a step: the same for every try and in every process.
+///
+/// # Errors
+/// Those of [`IdempotencyKey::new`]; none for any lease and step there is.
+pub fn step_key(lease: &Lease, step: &StepKey, digest: &Digest) -> Result<IdempotencyKey> {
+    let named = format!(
+        "{}/{}/{}/{}/{}/{digest}",
+        lease.task, lease.round, lease.stage, step.name, step.ordinal
+    );
+    Ok(IdempotencyKey::new(
+        Digest::of_bytes(named.as_bytes()).to_string(),
+    )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_core::Effect;
+    use serde_json::json;
+
+    use super::*;
+
+    const CLASSES: [EffectClass; 4] = [
+        EffectClass::Pure,
+        EffectClass::Idempotent,
+        EffectClass::Probeable,
+        EffectClass::Opaque,
+    ];
+
+    #[test]
+    fn only_what_can_be_repeated_is_repeated() {
+        let digest = Digest::of_bytes(b"effect");
+        for state in [StepState::Intended, StepState::Unknown] {
+            let known = KnownStep::new(digest, state, 3);
+            for class in CLASSES {
+                let decision = decide_intent(Some(&known), &digest, class);
+                let is_repeated = matches!(decision, IntentDecision::Go { n_try: 3, .. });
+                let may = matches!(class, EffectClass::Pure | EffectClass::Idempotent);
+                assert_eq!(is_repeated, may, "{state:?} {class:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_effect_drifts_in_every_state() {
+        let (digest, other) = (Digest::of_bytes(b"effect"), Digest::of_bytes(b"other"));
+        for state in ["intended", "done", "failed", "unknown"] {
+            let known = KnownStep::new(digest, StepState::of_name(state).unwrap(), 1);
+            for class in CLASSES {
+                let decision = decide_intent(Some(&known), &other, class);
+                assert_eq!(decision, IntentDecision::Drift);
+            }
+        }
+    }
+
+    #[test]
+    fn an_outcome_needs_an_open_try() {
+        let effect = Effect::new("a.b", "t", EffectClass::Pure, json!({}));
+        let digest = effect.digest().unwrap();
+        let key = IdempotencyKey::new("k").unwrap();
+        let mut pass = Pass::new(StepKey::new("s", 0), key, effect, digest);
+        assert!(matches!(
+            decide_outcome(None, &pass),
+            OutcomeDecision::Record { .. }
+        ));
+        let done = KnownStep::new(digest, StepState::Done, 1);
+        assert_eq!(decide_outcome(Some(&done), &pass), OutcomeDecision::NoTry);
+        let failed = KnownStep::new(digest, StepState::Failed, 1);
+        assert_eq!(decide_outcome(Some(&failed), &pass), OutcomeDecision::NoTry);
+        let other = KnownStep::new(Digest::of_bytes(b"other"), StepState::Intended, 1);
+        assert_eq!(decide_outcome(Some(&other), &pass), OutcomeDecision::NoTry);
+        pass.n_try = 2;
+        assert!(matches!(
+            decide_outcome(Some(&failed), &pass),
+            OutcomeDecision::Record { is_held: false }
+        ));
+        pass.intent = Some(7);
+        assert_eq!(decide_outcome(None, &pass), OutcomeDecision::NoTry);
+    }
+}
