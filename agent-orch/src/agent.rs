@@ -1,11 +1,13 @@
 //! What a host writes: agents, and the context through which they cause effects.
 
+mod steps;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use agent_core::{Effect, EffectClass, Scope, Unit, Usage};
+use agent_core::{Digest, Effect, Scope, Unit, Usage};
 use agent_pay::BudgetPath;
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -17,8 +19,11 @@ use crate::decide::Ended;
 use crate::door::Door;
 use crate::error::{Error, Result};
 use crate::inbox::NewRequest;
-use crate::journal::{Intent, StepKey};
+use crate::journal::StepKey;
 use crate::task::{Lease, Task};
+
+pub(crate) use steps::Course;
+pub use steps::Step;
 
 /// An agent: the host's own code for one kind of work.
 ///
@@ -85,6 +90,10 @@ pub struct Ctx {
     pub(crate) question_deadline: std::time::Duration,
     pub(crate) question_route: String,
     pub(crate) steps: Mutex<BTreeMap<String, u32>>,
+    /// What recovery chose for this attempt.
+    pub(crate) course: Course,
+    /// How often each effect was asked for.
+    pub(crate) calls: Mutex<BTreeMap<Digest, u32>>,
     /// Whether the task is wanted back at the next step.
     pub(crate) yields: Arc<AtomicBool>,
 }
@@ -147,24 +156,7 @@ impl Ctx {
         F: FnOnce(Scope) -> Fut + Send,
         Fut: Future<Output = Result<Acted<T>>> + Send,
     {
-        let class = effect.class;
-        let intent = Intent::new(self.next_step(step)?, effect).with_budget(self.budget.clone());
-        let probe = |scope| async {
-            match class {
-                EffectClass::Probeable => probe(scope).await?.map(|v| to_value(&v)).transpose(),
-                _ => Ok(None),
-            }
-        };
-        let act = |scope| async {
-            let acted = act(scope).await?;
-            Ok(Acted {
-                value: to_value(&acted.value)?,
-                usage: acted.usage,
-            })
-        };
-        let value = self.door.pass(self, intent, probe, act).await?;
-        serde_json::from_value(value)
-            .map_err(|e| Error::invalid(format!("recorded result of step {step}"), e.to_string()))
+        self.probed_step(Step::new(step, effect), probe, act).await
     }
 
     /// Asks a person and returns the chosen option once there is one.

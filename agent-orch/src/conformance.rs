@@ -3,6 +3,7 @@
 //! Each law gets a fresh journal and the clock it reads. `journal_conformance!(make)` runs them
 //! all.
 
+mod recovery;
 mod steps;
 
 use std::sync::Arc;
@@ -19,6 +20,10 @@ use crate::inbox::{Answer, NewRequest};
 use crate::journal::{ClaimRequest, Intended, Intent, Journal, NewRun, Outcome, StepKey};
 use crate::task::{Claim, NewTask, Status, Transition};
 
+pub use recovery::{
+    a_task_undoes_its_steps_before_it_ends, only_a_ladder_runs_what_waits_for_its_word,
+    what_was_fallen_back_on_is_kept,
+};
 pub use steps::{a_late_pure_outcome_is_refused, a_pure_step_is_recorded_by_its_outcome};
 
 /// A fresh journal, the clock it reads, and whatever must live as long.
@@ -546,6 +551,9 @@ macro_rules! journal_conformance {
             a_retry_waits_for_its_time,
             a_run_is_resumed_until_it_ends,
             counts_and_chain_hold,
+            a_task_undoes_its_steps_before_it_ends,
+            only_a_ladder_runs_what_waits_for_its_word,
+            what_was_fallen_back_on_is_kept,
             a_pure_step_is_recorded_by_its_outcome,
             a_late_pure_outcome_is_refused,
         );

@@ -4,10 +4,10 @@
 use agent_core::{ErrorKind, Failure, Retry, Timestamp};
 use serde_json::{Value, json};
 
-use crate::fleet::Escalation;
+use crate::fleet::{Escalation, Fallback, PoolRecovery};
 use crate::inbox::{NewRequest, Severity};
-use crate::recovery::{Action, Backoff, Class, RecoveryTable};
-use crate::task::{Stage, Status, Task, Transition};
+use crate::recovery::{Action, Backoff, Class, RecoveryTable, Rung, climb, last};
+use crate::task::{Alternative, Stage, Status, Task, Transition};
 
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +36,14 @@ pub enum Ended {
     Landed {
         /// The commit and tree that landed.
         evidence: Value,
+    },
+    /// The steps that have an undo action are undone, or were left to stand by a person.
+    #[non_exhaustive]
+    Undone {
+        /// How many were undone.
+        undone: u32,
+        /// How many stand because a person said so.
+        left: u32,
     },
     /// A request waits for an answer.
     Waiting,
@@ -80,6 +88,13 @@ impl Ended {
 pub struct Policy<'a> {
     /// The ladders by class.
     pub recovery: &'a RecoveryTable,
+    /// The ladders of the task's pool, which come before those.
+    pub own: Option<&'a RecoveryTable>,
+    /// What the task's pool falls back on.
+    pub fallback: Option<&'a Fallback>,
+    /// How many failures, of all classes together, the task may still meet before the last rung
+    /// answers.
+    pub retries_left: u32,
     /// The waits between retries.
     pub backoff: Backoff,
     /// The pool that verifies.
@@ -97,11 +112,15 @@ pub struct Policy<'a> {
 }
 
 impl<'a> Policy<'a> {
-    /// A policy with the default waits, a pool of one and no lane, at the epoch.
+    /// A policy with the default waits and retries, nothing to fall back on, a pool of one and no
+    /// lane, at the epoch.
     #[must_use]
     pub fn new(recovery: &'a RecoveryTable, verifier: &'a str, escalation: &'a Escalation) -> Self {
         Self {
             recovery,
+            own: None,
+            fallback: None,
+            retries_left: PoolRecovery::RETRIES_MAX,
             backoff: Backoff::default(),
             verifier,
             lane: None,
@@ -109,6 +128,16 @@ impl<'a> Policy<'a> {
             has_others: false,
             now: Timestamp::EPOCH,
             seed: 0,
+        }
+    }
+
+    /// Returns the ladder of a class: the pool's, else the fleet's.
+    fn ladder(&self, class: Class) -> &'a [Rung] {
+        let own = self.own.map_or(&[][..], |own| own.ladder(class));
+        if own.is_empty() {
+            self.recovery.ladder(class)
+        } else {
+            own
         }
     }
 }
@@ -155,6 +184,7 @@ pub fn decide(task: &Task, ended: Ended, policy: &Policy<'_>) -> Next {
             Next::only(Transition::Accept { evidence, lane })
         }
         Ended::Landed { evidence } => Next::only(Transition::Land { evidence }),
+        Ended::Undone { undone, left } => Next::only(Transition::Undone { undone, left }),
         Ended::Waiting => Next::only(Transition::Park { failure: None }),
         Ended::Refused { feedback } => {
             let failure = Failure::new(
@@ -179,7 +209,17 @@ fn recover(task: &Task, failure: Failure, feedback: Option<Value>, policy: &Poli
         .copied()
         .unwrap_or(0)
         .saturating_add(1);
-    let action = policy.recovery.action(class, n);
+    let ladder = policy.ladder(class);
+    // Falling back changes who works, or with what; it says nothing to a verifier or a lane.
+    let fallback = policy.fallback.filter(|_| task.stage == Stage::Work);
+    let n_fallbacks = fallback.map_or(0, Fallback::n_alternatives);
+    if task.stage == Stage::Undo {
+        return unwind_again(task, failure, climb(ladder, n, 0), n, policy);
+    }
+    let action = match policy.retries_left {
+        0 => last(ladder),
+        _ => climb(ladder, n, n_fallbacks),
+    };
     // A verifier or lane that trips over its own feet says nothing about the author's work: only
     // a refusal or a conflict goes back to work.
     let concerns_author =
@@ -187,10 +227,9 @@ fn recover(task: &Task, failure: Failure, feedback: Option<Value>, policy: &Poli
     match action {
         Action::Repair | Action::Reassign if !concerns_author => retry(failure, n, policy),
         Action::Retry => retry(failure, n, policy),
+        Action::Fallback => fall_back(task, failure, n, policy),
         Action::Repair | Action::Reassign => {
-            let feedback = feedback.unwrap_or_else(
-                || json!({ "code": failure.code, "message": failure.message, "fix": failure.fix }),
-            );
+            let feedback = feedback.unwrap_or_else(|| as_feedback(&failure));
             let same_agent = action == Action::Repair || !policy.has_others;
             Next::only(Transition::Correct {
                 feedback,
@@ -198,7 +237,9 @@ fn recover(task: &Task, failure: Failure, feedback: Option<Value>, policy: &Poli
                 same_agent,
             })
         }
-        Action::Escalate => escalate(task, failure, n, policy),
+        Action::Park => ask(task, failure, n, TRY_AGAIN, policy),
+        Action::Escalate => ask(task, failure, n, GIVE_UP, policy),
+        Action::Compensate => Next::only(Transition::Unwind { failure }),
         Action::Fail => Next::only(Transition::End {
             status: Status::Failed,
             failure,
@@ -206,19 +247,60 @@ fn recover(task: &Task, failure: Failure, feedback: Option<Value>, policy: &Poli
     }
 }
 
-fn retry(failure: Failure, n: u32, policy: &Policy<'_>) -> Next {
+fn as_feedback(failure: &Failure) -> Value {
+    json!({ "code": failure.code, "message": failure.message, "fix": failure.fix })
+}
+
+fn wait(failure: &Failure, n: u32, policy: &Policy<'_>) -> Timestamp {
     let asked = failure
         .retry_after_ms
         .map(std::time::Duration::from_millis)
         .unwrap_or_default();
-    let wait = policy.backoff.wait(n, policy.seed).max(asked);
-    Next::only(Transition::Retry {
+    policy
+        .now
+        .after(policy.backoff.wait(n, policy.seed).max(asked))
+}
+
+fn retry(failure: Failure, n: u32, policy: &Policy<'_>) -> Next {
+    let at = wait(&failure, n, policy);
+    Next::only(Transition::Retry { failure, at })
+}
+
+/// Moves on to the next choices of the pool, after the last of them to another pool.
+fn fall_back(task: &Task, failure: Failure, n: u32, policy: &Policy<'_>) -> Next {
+    let next = policy.fallback.and_then(|f| f.next(&task.choices));
+    let pool = policy.fallback.and_then(|f| f.pool.clone());
+    let to = match (next, pool) {
+        (Some(choices), _) => Alternative::Choices(choices),
+        (None, Some(pool)) => Alternative::Pool(pool),
+        (None, None) => return retry(failure, n, policy),
+    };
+    // The alternative has not failed yet, so it need not wait for the one that has.
+    Next::only(Transition::FallBack {
+        feedback: as_feedback(&failure),
         failure,
-        at: policy.now.after(wait),
+        to,
     })
 }
 
-fn escalate(task: &Task, failure: Failure, n: u32, policy: &Policy<'_>) -> Next {
+/// Decides about a failure while a task's steps are undone. Undoing cannot be done by halves: it is
+/// tried again as the table says, and then a person decides.
+fn unwind_again(
+    task: &Task,
+    failure: Failure,
+    action: Action,
+    n: u32,
+    policy: &Policy<'_>,
+) -> Next {
+    match action {
+        Action::Retry => retry(failure, n, policy),
+        Action::Park => ask(task, failure, n, TRY_AGAIN, policy),
+        _ => ask(task, failure, n, GIVE_UP, policy),
+    }
+}
+
+/// Parks the task with a question; `default` is what its deadline answers.
+fn ask(task: &Task, failure: Failure, n: u32, default: &str, policy: &Policy<'_>) -> Next {
     let class = Class::of(&failure).name();
     let question = format!(
         "{}: {} ({class}). {}",
@@ -227,12 +309,15 @@ fn escalate(task: &Task, failure: Failure, n: u32, policy: &Policy<'_>) -> Next 
     let mut request = NewRequest::new(
         task.run,
         task.id,
-        format!("recovery/{}/{class}#{n}", task.round),
+        format!("recovery/{}/{}/{class}#{n}", task.round, task.stage),
         question,
         &[TRY_AGAIN, GIVE_UP],
         policy.now.after(policy.escalation.deadline),
     );
-    request.severity = Severity::High;
+    if default == GIVE_UP {
+        request.severity = Severity::High;
+    }
+    request.default = default.to_owned();
     request.route.clone_from(&policy.escalation.route);
     request.reject = Some(GIVE_UP.to_owned());
     request.details = json!({ "failure": failure, "stage": task.stage, "round": task.round });
@@ -243,3 +328,6 @@ fn escalate(task: &Task, failure: Failure, n: u32, policy: &Policy<'_>) -> Next 
         request: Some(request),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,6 +37,7 @@ mod config_error;
 mod lane;
 mod place;
 mod pool;
+mod recovery;
 mod supervision;
 mod text;
 
@@ -49,6 +50,7 @@ use serde::Serialize;
 pub use config_error::{ConfigError, Remedy};
 pub use lane::Lane;
 pub use pool::Pool;
+pub use recovery::{Fallback, PoolRecovery, UndoWhen};
 pub use supervision::Supervision;
 
 use crate::error::Result;

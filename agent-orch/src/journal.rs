@@ -11,6 +11,7 @@ use agent_core::{
     AgentId, Amount, Digest, Effect, EffectClass, Failure, IdempotencyKey, RunId, Scope, TaskId,
     Timestamp, UsageRecord,
 };
+use agent_identity::grant_store::Charge;
 use agent_pay::BudgetPath;
 use async_trait::async_trait;
 use serde_json::Value;
@@ -19,6 +20,7 @@ use crate::audit::{Audit, EventQuery, Record};
 use crate::error::Result;
 use crate::inbox::{Answer, NewRequest, Request, RequestId};
 use crate::task::{Claim, Lease, NewTask, Stage, Status, Task, Transition};
+use crate::undo::{NewUndo, Undo};
 
 /// A run to open: the same subject resumes its unfinished run.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,6 +99,10 @@ pub struct Intent {
     pub effect: Effect,
     /// The budget its `cost_max` is held on.
     pub budget: Option<BudgetPath>,
+    /// What it counts against in the grants that permit it; counted once for all tries.
+    pub charge: Option<Charge>,
+    /// What undoes it if its task ends without success.
+    pub undo: Option<NewUndo>,
 }
 
 impl Intent {
@@ -107,6 +113,8 @@ impl Intent {
             step,
             effect,
             budget: None,
+            charge: None,
+            undo: None,
         }
     }
 
@@ -114,6 +122,13 @@ impl Intent {
     #[must_use]
     pub fn with_budget(mut self, budget: BudgetPath) -> Self {
         self.budget = Some(budget);
+        self
+    }
+
+    /// Sets what undoes it. Default: nothing.
+    #[must_use]
+    pub fn with_undo(mut self, undo: NewUndo) -> Self {
+        self.undo = Some(undo);
         self
     }
 }
@@ -320,10 +335,12 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// Atomic.
     async fn heartbeat(&self, lease: &Lease) -> Result<Timestamp>;
 
-    /// Records an intent and holds its money, or answers with what is known of the step.
+    /// Records an intent with its undo action, holds its money and counts it against its grants,
+    /// or answers with what is known of the step.
     ///
     /// # Errors
-    /// `Conflict` if the lease is over or the step drifted; `Exhausted` if the budget refuses.
+    /// `Conflict` if the lease is over or the step drifted; `Exhausted` if the budget refuses;
+    /// `Denied` if a grant is used up.
     ///
     /// # Cancel safety
     /// Atomic.
@@ -344,7 +361,8 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
         outcome: Outcome,
     ) -> Result<()>;
 
-    /// Ends a lease and moves the task on.
+    /// Ends a lease and moves the task on. A task that would end without success but has steps to
+    /// undo goes to stage `undo` first.
     ///
     /// # Errors
     /// `Conflict` if the lease is over or the task is not in a state that allows the transition;
@@ -353,6 +371,16 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Atomic.
     async fn finish(&self, scope: &Scope, lease: &Lease, transition: Transition) -> Result<()>;
+
+    /// Returns the steps of a task that have an undo action and may have had their effect, the
+    /// latest first.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn undos(&self, task: TaskId) -> Result<Vec<Undo>>;
 
     /// Asks a person; asking the same again returns the request as it stands.
     ///

@@ -25,13 +25,17 @@ mod stack;
 mod supervise;
 mod supervisor;
 mod task;
+mod undo;
 
-pub use agent::{Acted, Agent, Ctx};
+pub use agent::{Acted, Agent, Ctx, Step};
 pub use audit::{Audit, EventQuery, Record};
 pub use decide::{Ended, GIVE_UP, Next, Policy, TRY_AGAIN, decide};
 pub use door::{Chaos, FailPoint, Fault, Hook, Point};
 pub use error::{Error, Result};
-pub use fleet::{ConfigError, Escalation, Fleet, Lane, Pool, Remedy, Supervision};
+pub use fleet::{
+    ConfigError, Escalation, Fallback, Fleet, Lane, Pool, PoolRecovery, Remedy, Supervision,
+    UndoWhen,
+};
 pub use inbox::{Answer, NewRequest, Request, RequestId, Severity};
 pub use journal::{
     ClaimRequest, Counts, Intended, Intent, Journal, NewRun, Outcome, Pass, Run, StepKey, Swept,
@@ -43,7 +47,8 @@ pub use restart::{Decision, Intensity, Restart, RestartState, Strategy};
 pub use runner::AgentFactory;
 pub use stack::{Layer, Layers, Stack, StackConfig, agent_id};
 pub use supervisor::{Progress, RunHandle, Supervisor};
-pub use task::{Claim, Lease, NewTask, Stage, Status, Task, Transition};
+pub use task::{Alternative, Claim, Lease, NewTask, Stage, Status, Task, Transition};
+pub use undo::{NewUndo, Undo};
 
 /// Compiles and runs the example of the workspace's README.
 #[cfg(doctest)]

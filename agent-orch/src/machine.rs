@@ -6,6 +6,7 @@
 //! record that [`Moved`] describes, under a fence it checked in the same transaction. It loads a
 //! step as [`KnownStep`] and does what [`decide_intent`] and [`decide_outcome`] say.
 
+mod recover;
 mod step;
 
 use agent_core::{AgentId, Failure, Timestamp};
@@ -15,6 +16,8 @@ use crate::error::{Error, Result};
 use crate::recovery::Class;
 use crate::task::{Lease, Stage, Status, Task, Transition};
 
+pub(crate) use recover::unwind;
+pub(crate) use step::step_key_at;
 pub use step::{
     IntentDecision, KnownStep, OutcomeDecision, StepState, decide_intent, decide_outcome,
     is_intent_durable, step_key,
@@ -98,6 +101,18 @@ pub fn apply(task: &mut Task, lease: &Lease, transition: Transition) -> Result<M
             Moved::new("task.landed", json!({ "evidence": evidence }))
         }
         Transition::Land { .. } => return Err(wrong("land")),
+        Transition::Unwind { .. } if stage == Stage::Undo => return Err(wrong("unwind again")),
+        Transition::Unwind { failure } => unwind(task, Status::Failed, failure),
+        Transition::Undone { undone, left } if stage == Stage::Undo => {
+            recover::undone(task, undone, left)
+        }
+        Transition::Undone { .. } => return Err(wrong("be undone")),
+        Transition::FallBack { .. } if stage != Stage::Work => return Err(wrong("fall back")),
+        Transition::FallBack {
+            feedback,
+            failure,
+            to,
+        } => recover::fall_back(task, feedback, failure, to),
         Transition::End { status, .. } if !status.is_terminal() => {
             return Err(wrong("end in a state that is no end"));
         }
@@ -168,6 +183,7 @@ pub(crate) const fn end_event(status: Status) -> &'static str {
 fn note(task: &mut Task, failure: &Failure) {
     let n = task.failures.entry(Class::of(failure)).or_default();
     *n = n.saturating_add(1);
+    task.retries = task.retries.saturating_add(1);
     task.failure = Some(failure.clone());
 }
 

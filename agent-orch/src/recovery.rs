@@ -3,27 +3,35 @@
 //!
 //! | class | default ladder |
 //! |---|---|
-//! | transient | retry ×5, reassign ×1, fail |
-//! | rate_limited | retry ×8, escalate |
-//! | timeout | retry ×2, reassign ×1, fail |
-//! | invalid_input | repair ×2, fail |
-//! | permission_denied | escalate |
-//! | budget_exceeded | escalate |
-//! | conflict | repair ×5, escalate |
-//! | in_doubt | escalate |
-//! | stuck | reassign ×1, escalate |
-//! | bug | reassign ×2, fail |
+//! | `transient` | retry ×5, fallback ×2, reassign ×1, fail |
+//! | `rate_limited` | retry ×8, fallback ×2, escalate |
+//! | `timeout` | retry ×2, fallback ×2, reassign ×1, fail |
+//! | `invalid_input` | repair ×2, fail |
+//! | `permission_denied` | escalate |
+//! | `budget_exceeded` | escalate |
+//! | `conflict` | repair ×5, escalate |
+//! | `in_doubt` | escalate |
+//! | `stuck` | reassign ×1, escalate |
+//! | `bug` | reassign ×2, fail |
+//!
+//! A pool may replace ladders for its own tasks. A `fallback` rung counts only as far as the pool
+//! has something to fall back on. Beside the rungs of a class, the failures of all classes together
+//! are counted: a task that has used up its retries is answered by the last rung at once, so that
+//! classes that take turns end too. A task that fails, by a ladder or otherwise, first undoes the
+//! steps it declared an undo action for.
 
-use std::collections::BTreeMap;
+mod table;
+
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use agent_core::{ErrorKind, Failure, Retry};
-use backon::BackoffBuilder;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+
+pub use table::{Backoff, RecoveryTable};
+pub(crate) use table::{climb, last};
 
 /// What kind of trouble an attempt ended in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -132,30 +140,63 @@ impl FromStr for Class {
 pub enum Action {
     /// The same stage again after a growing wait; finished steps are not repeated.
     Retry,
+    /// The same again with the pool's next model or tool, and after the last of them a new round
+    /// by the agents of another pool.
+    Fallback,
     /// A new round in which the agent is given the error.
     Repair,
     /// A new round with a clean context by another agent.
     Reassign,
+    /// The task waits, without a lease, until somebody says that it may go on or the deadline of
+    /// escalation passes; then the same stage again.
+    Park,
     /// A person decides; the task waits without a lease.
     Escalate,
-    /// The task ends as failed.
+    /// The steps that have an undo action are undone, the latest first; then the task ends as
+    /// failed.
+    Compensate,
+    /// The task ends as failed, undoing its steps first unless the pool undoes only when a ladder
+    /// says `compensate`.
     Fail,
 }
 
 impl Action {
-    const fn name(self) -> &'static str {
+    /// All actions.
+    pub const ALL: [Self; 8] = [
+        Self::Retry,
+        Self::Fallback,
+        Self::Repair,
+        Self::Reassign,
+        Self::Park,
+        Self::Escalate,
+        Self::Compensate,
+        Self::Fail,
+    ];
+
+    /// Returns the name used in manifests.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Retry => "retry",
+            Self::Fallback => "fallback",
             Self::Repair => "repair",
             Self::Reassign => "reassign",
+            Self::Park => "park",
             Self::Escalate => "escalate",
+            Self::Compensate => "compensate",
             Self::Fail => "fail",
         }
     }
+
+    /// Returns whether a ladder may end in it: no further failure follows by itself.
+    #[must_use]
+    pub const fn is_last(self) -> bool {
+        matches!(self, Self::Escalate | Self::Compensate | Self::Fail)
+    }
 }
 
-/// One rung of a ladder: an action and how often it is tried. Written `retry:5`; `fail` and
-/// `escalate` stand alone.
+/// One rung of a ladder: an action and how often it is tried. Written `retry:5`; `escalate`,
+/// `compensate` and `fail` stand alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 #[non_exhaustive]
@@ -179,9 +220,11 @@ impl Rung {
 
 impl fmt::Display for Rung {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.action {
-            Action::Fail | Action::Escalate => f.write_str(self.action.name()),
-            action => write!(f, "{}:{}", action.name(), self.times),
+        let name = self.action.name();
+        if self.action.is_last() {
+            f.write_str(name)
+        } else {
+            write!(f, "{name}:{}", self.times)
         }
     }
 }
@@ -190,18 +233,13 @@ impl FromStr for Rung {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let expected = "expected `retry:N`, `repair:N`, `reassign:N`, `escalate` or `fail`";
+        let expected = "expected `retry:N`, `fallback:N`, `repair:N`, `reassign:N`, `park:N`, \
+                        `escalate`, `compensate` or `fail`";
         let (name, times) = text.split_once(':').unwrap_or((text, "1"));
-        let action = [
-            Action::Retry,
-            Action::Repair,
-            Action::Reassign,
-            Action::Escalate,
-            Action::Fail,
-        ]
-        .into_iter()
-        .find(|action| action.name() == name)
-        .ok_or_else(|| Error::invalid(format!("recovery action `{text}`"), expected))?;
+        let action = Action::ALL
+            .into_iter()
+            .find(|action| action.name() == name)
+            .ok_or_else(|| Error::invalid(format!("recovery action `{text}`"), expected))?;
         let times = times
             .parse()
             .ok()
@@ -222,116 +260,5 @@ impl TryFrom<String> for Rung {
 impl From<Rung> for String {
     fn from(rung: Rung) -> Self {
         rung.to_string()
-    }
-}
-
-/// How long to wait between retries: exponential with a factor of two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Backoff {
-    /// The first wait.
-    pub first: Duration,
-    /// The longest wait.
-    pub cap: Duration,
-}
-
-impl Default for Backoff {
-    /// One second, doubling up to a minute.
-    fn default() -> Self {
-        Self::new(Duration::from_secs(1), Duration::from_secs(60))
-    }
-}
-
-impl Backoff {
-    /// Creates a backoff.
-    #[must_use]
-    pub const fn new(first: Duration, cap: Duration) -> Self {
-        Self { first, cap }
-    }
-
-    /// Returns the wait after failure number `n`, counted from one, with up to as much jitter
-    /// again, drawn from `seed`.
-    #[must_use]
-    pub fn wait(&self, n: u32, seed: u64) -> Duration {
-        backon::ExponentialBuilder::new()
-            .with_min_delay(self.first)
-            .with_max_delay(self.cap)
-            .with_max_times(64)
-            .with_jitter()
-            .with_jitter_seed(seed)
-            .build()
-            .nth(usize::try_from(n.clamp(1, 64) - 1).unwrap_or(0))
-            .unwrap_or(self.cap)
-    }
-}
-
-/// The ladders by class.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RecoveryTable(BTreeMap<Class, Vec<Rung>>);
-
-impl Default for RecoveryTable {
-    fn default() -> Self {
-        use Action::{Escalate, Fail, Reassign, Repair, Retry};
-        let ladder = |class| -> Vec<Rung> {
-            let rungs: &[(Action, u32)] = match class {
-                Class::Transient => &[(Retry, 5), (Reassign, 1), (Fail, 1)],
-                Class::RateLimited => &[(Retry, 8), (Escalate, 1)],
-                Class::Timeout => &[(Retry, 2), (Reassign, 1), (Fail, 1)],
-                Class::InvalidInput => &[(Repair, 2), (Fail, 1)],
-                Class::PermissionDenied | Class::BudgetExceeded | Class::InDoubt => {
-                    &[(Escalate, 1)]
-                }
-                Class::Conflict => &[(Repair, 5), (Escalate, 1)],
-                Class::Stuck => &[(Reassign, 1), (Escalate, 1)],
-                Class::Bug => &[(Reassign, 2), (Fail, 1)],
-            };
-            rungs
-                .iter()
-                .map(|&(action, times)| Rung::new(action, times))
-                .collect()
-        };
-        Self(
-            Class::ALL
-                .into_iter()
-                .map(|class| (class, ladder(class)))
-                .collect(),
-        )
-    }
-}
-
-impl RecoveryTable {
-    /// Replaces the ladder of one class. Default: the table in this module's documentation.
-    ///
-    /// # Errors
-    /// `Invalid` if the ladder is empty or does not end in `escalate` or `fail`, since a task must
-    /// reach an end.
-    pub fn with(mut self, class: Class, ladder: Vec<Rung>) -> Result<Self> {
-        match ladder.last().map(|rung| rung.action) {
-            Some(Action::Escalate | Action::Fail) => {
-                self.0.insert(class, ladder);
-                Ok(self)
-            }
-            _ => Err(Error::invalid(
-                format!("recovery.{}", class.name()),
-                "the last action must be `escalate` or `fail`",
-            )),
-        }
-    }
-
-    /// Returns what to do about failure number `n` of a class, counted from one. The last rung
-    /// answers all further failures.
-    #[must_use]
-    pub fn action(&self, class: Class, n: u32) -> Action {
-        let mut left = n.max(1);
-        let mut last = Action::Fail;
-        for rung in self.0.get(&class).into_iter().flatten() {
-            if left <= rung.times {
-                return rung.action;
-            }
-            left -= rung.times;
-            last = rung.action;
-        }
-        last
     }
 }

@@ -13,14 +13,15 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::agent::{Agent, Ctx};
+use crate::agent::{Agent, Course, Ctx};
 use crate::attempts::Attempts;
 use crate::decide::{Ended, Policy, decide};
 use crate::door::{Door, InjectedCrash};
 use crate::error::{Error, Result, failure_of};
 use crate::fleet::Fleet;
 use crate::journal::{ClaimRequest, Journal};
-use crate::task::{Claim, Lease, Stage, Transition};
+use crate::task::{Alternative, Claim, Lease, Stage, Task, Transition};
+use crate::undo::Unwinder;
 
 /// How long an idle agent waits before it looks for work that nobody announced: delayed tasks.
 const POLL: Duration = Duration::from_millis(100);
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) door: Arc<Door>,
     pub(crate) env: Env,
     pub(crate) attempts: Attempts,
+    /// Undoes what tasks did that end without success.
+    pub(crate) unwinder: Box<Unwinder>,
     /// Announces work, by pool or lane.
     pub(crate) bells: BTreeMap<String, Notify>,
     /// Announces that a task moved, to whoever waits for the run.
@@ -124,9 +127,13 @@ async fn attempt(
     cancel: &CancellationToken,
 ) -> Result<(), Failure> {
     let Claim { task, lease } = claim;
-    let mut cx = context(shared, member, &lease, cancel);
+    let mut cx = context(shared, member, &task, &lease, cancel);
     let entered = shared.attempts.enter(&lease, cx.scope.cancellation.clone());
     cx.yields = Arc::clone(&entered.yields);
+    let agent = match task.stage {
+        Stage::Undo => shared.unwinder.as_ref(),
+        _ => agent,
+    };
     let running = AssertUnwindSafe(agent.run(&cx, &task)).catch_unwind();
     let guarded = cx.scope.guard(shared.env.clock.as_ref(), running);
     let end = tokio::select! {
@@ -173,7 +180,15 @@ async fn attempt(
     crashed.map_or(Ok(()), Err)
 }
 
-fn context(shared: &Shared, member: &Member, lease: &Lease, cancel: &CancellationToken) -> Ctx {
+fn context(
+    shared: &Shared,
+    member: &Member,
+    task: &Task,
+    lease: &Lease,
+    cancel: &CancellationToken,
+) -> Ctx {
+    let home = shared.fleet.pools.get(&task.home);
+    let is_undo = lease.stage == Stage::Undo;
     let mut scope = member
         .scope
         .clone()
@@ -187,10 +202,13 @@ fn context(shared: &Shared, member: &Member, lease: &Lease, cancel: &Cancellatio
         lease: lease.clone(),
         budget: member.budget.clone(),
         door: Arc::clone(&shared.door),
-        steps_max: member.steps_max,
+        // Whatever a task did in all its rounds must be undone in one attempt.
+        steps_max: if is_undo { u32::MAX } else { member.steps_max },
         question_deadline: shared.fleet.escalation.deadline,
         question_route: shared.fleet.escalation.route.clone(),
         steps: Mutex::new(BTreeMap::new()),
+        course: home.map_or_else(Course::default, |pool| Course::new(&pool.recovery, task)),
+        calls: Mutex::default(),
         yields: Arc::default(),
     }
 }
@@ -233,7 +251,7 @@ async fn move_on(
     shared: &Shared,
     member: &Member,
     cx: &Ctx,
-    task: &crate::task::Task,
+    task: &Task,
     ended: Ended,
 ) -> Result<()> {
     let home = shared.fleet.pools.get(&task.home);
@@ -246,6 +264,11 @@ async fn move_on(
     }
     let mut policy = Policy::new(&shared.fleet.recovery, verifier, &shared.fleet.escalation);
     policy.backoff = shared.fleet.backoff;
+    if let Some(recovery) = home.map(|pool| &pool.recovery) {
+        policy.own = Some(&recovery.ladders);
+        policy.fallback = Some(&recovery.fallback);
+        policy.retries_left = recovery.retries_max.saturating_sub(task.retries);
+    }
     policy.lane = home.and_then(|pool| pool.lane.as_deref());
     policy.has_others = member.has_others;
     policy.now = shared.env.clock.now();
@@ -264,6 +287,14 @@ async fn move_on(
             lane: Some(lane), ..
         } => shared.ring(lane),
         Transition::Correct { .. } => shared.ring(&task.home),
+        Transition::FallBack {
+            to: Alternative::Pool(pool),
+            ..
+        } => shared.ring(pool),
+        // The store may have sent a task to where it is undone by agents of its pool.
+        Transition::FallBack { .. } | Transition::Unwind { .. } | Transition::End { .. } => {
+            shared.ring(&task.home);
+        }
         _ => shared.moved.notify_waiters(),
     }
     Ok(())

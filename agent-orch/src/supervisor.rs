@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-use crate::agent::Agent;
+use crate::agent::{Acted, Agent};
 use crate::attempts::Attempts;
 use crate::door::{Chaos, Door};
 use crate::error::{Error, Result};
@@ -24,6 +24,7 @@ use crate::runner::{AgentFactory, Member, Shared, work};
 use crate::stack::Stack;
 use crate::supervise::{Child, Supervised, supervise};
 use crate::task::NewTask;
+use crate::undo::{Undo, UndoHandler, Unwinder};
 
 /// How often ended leases are taken back and overdue questions answered by their default.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -33,6 +34,7 @@ pub struct Supervisor {
     stack: Stack,
     fleet: Fleet,
     agents: BTreeMap<String, AgentFactory>,
+    unwinder: Unwinder,
     chaos: Chaos,
 }
 
@@ -48,11 +50,12 @@ impl fmt::Debug for Supervisor {
 impl Supervisor {
     /// Prepares a fleet: no agents registered, no faults injected.
     #[must_use]
-    pub const fn new(stack: Stack, fleet: Fleet) -> Self {
+    pub fn new(stack: Stack, fleet: Fleet) -> Self {
         Self {
             stack,
             fleet,
             agents: BTreeMap::new(),
+            unwinder: Unwinder::default(),
             chaos: Chaos::new(0),
         }
     }
@@ -67,6 +70,22 @@ impl Supervisor {
     ) -> Self {
         let factory: AgentFactory = Arc::new(move || Arc::new(make()));
         self.agents.insert(name.into(), factory);
+        self
+    }
+
+    /// Registers what runs the undo actions of one kind, `layer.verb` as in [`agent_core::Effect`].
+    /// It gets a scope that carries the undo step's own idempotency key, and the step to undo with
+    /// what that returned; it must do nothing where the step's effect never happened. Pools need a
+    /// grant for the action. Default: none, then a task that has such a step to undo waits for a
+    /// person.
+    #[must_use]
+    pub fn with_undo<F, Fut>(mut self, action: impl Into<String>, undo: F) -> Self
+    where
+        F: Fn(Scope, Undo) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Acted<Value>>> + Send + 'static,
+    {
+        let handler: UndoHandler = Arc::new(move |scope, step| Box::pin(undo(scope, step)));
+        self.unwinder.register(action.into(), handler);
         self
     }
 
@@ -104,6 +123,7 @@ impl Supervisor {
             door: Arc::new(door),
             env: self.stack.env().clone(),
             attempts: Attempts::default(),
+            unwinder: Box::new(self.unwinder),
             bells: places.map(|place| (place.clone(), Notify::new())).collect(),
             moved: Notify::new(),
             fleet: self.fleet,

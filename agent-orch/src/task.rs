@@ -5,7 +5,7 @@
 //!            ▼                                                                   │
 //! submit ─► work ──► verify (another identity) ──► merge (only with a change) ──► completed
 //!            │ each stage: ready → leased → … ; delayed after a retry; parked while a person decides
-//!            └──► failed · canceled · rejected
+//!            └──► (undo, if steps have an undo action) ──► failed · canceled · rejected
 //! ```
 
 use std::collections::BTreeMap;
@@ -28,6 +28,8 @@ pub enum Stage {
     Verify,
     /// The merge queue lands its change.
     Merge,
+    /// What its steps did is undone, before it ends without success.
+    Undo,
 }
 
 /// What is happening to a task in its stage.
@@ -93,7 +95,7 @@ macro_rules! stored_names {
     };
 }
 
-stored_names!(Stage { Work = "work", Verify = "verify", Merge = "merge" });
+stored_names!(Stage { Work = "work", Verify = "verify", Merge = "merge", Undo = "undo" });
 stored_names!(Status {
     Ready = "ready",
     Delayed = "delayed",
@@ -145,6 +147,31 @@ impl NewTask {
         self
     }
 
+    /// Returns the task as it stands in a run once it is submitted.
+    #[must_use]
+    pub fn as_task(&self, run: RunId) -> Task {
+        Task {
+            id: self.id(run),
+            run,
+            key: self.key.clone(),
+            input: self.input.clone(),
+            stage: Stage::Work,
+            status: Status::Ready,
+            pool: self.pool.clone(),
+            home: self.pool.clone(),
+            round: 0,
+            attempts: 0,
+            author: None,
+            output: None,
+            feedback: Vec::new(),
+            failures: BTreeMap::new(),
+            retries: 0,
+            choices: BTreeMap::new(),
+            ends_as: None,
+            failure: None,
+        }
+    }
+
     /// Returns the id the task has in a run, the same for every submission.
     #[must_use]
     pub fn id(&self, run: RunId) -> TaskId {
@@ -185,8 +212,14 @@ pub struct Task {
     pub output: Option<Value>,
     /// What a verifier, the merge queue or an error said about earlier rounds, latest last.
     pub feedback: Vec<Value>,
-    /// How many failures of each class it met.
+    /// How many failures of each class it met, in its pool.
     pub failures: BTreeMap<Class, u32>,
+    /// How many failures it met at all.
+    pub retries: u32,
+    /// What was fallen back on, by what is chosen.
+    pub choices: BTreeMap<String, String>,
+    /// How it ends once its steps are undone.
+    pub ends_as: Option<Status>,
     /// Why it ended or waits.
     pub failure: Option<Failure>,
 }
@@ -237,6 +270,16 @@ impl Claim {
     }
 }
 
+/// What a task falls back on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Alternative {
+    /// The same stage and round with these choices.
+    Choices(BTreeMap<String, String>),
+    /// A new round by the agents of this pool.
+    Pool(String),
+}
+
 /// How a lease ends: the next state of the task.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -281,6 +324,16 @@ pub enum Transition {
         /// Not before.
         at: Timestamp,
     },
+    /// The work again at once, with what comes next where the first choice failed.
+    #[non_exhaustive]
+    FallBack {
+        /// What was wrong, for agents that begin anew.
+        feedback: Value,
+        /// The failure behind it, counted against its class.
+        failure: Failure,
+        /// What comes next.
+        to: Alternative,
+    },
     /// The same stage and round again at once: the holder stops without having failed.
     Release,
     /// Waits for the answer to a request.
@@ -289,7 +342,22 @@ pub enum Transition {
         /// The failure behind it, if any, counted against its class.
         failure: Option<Failure>,
     },
-    /// Ends without success.
+    /// What the steps did is undone, the latest first; then the task ends as failed. Without such
+    /// steps it ends at once.
+    #[non_exhaustive]
+    Unwind {
+        /// Why.
+        failure: Failure,
+    },
+    /// The steps are undone; the task ends as it was to end.
+    #[non_exhaustive]
+    Undone {
+        /// How many.
+        undone: u32,
+        /// How many stand because a person said so.
+        left: u32,
+    },
+    /// Ends without success, after undoing its steps if its pool says so.
     #[non_exhaustive]
     End {
         /// `Failed`, `Canceled` or `Rejected`.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use agent_orch::{Action, Class, ConfigError, Error, Fleet, Lane, Pool, Remedy, Strategy};
+use agent_orch::{
+    Action, Class, ConfigError, Error, Fleet, Lane, Pool, Remedy, Strategy, UndoWhen,
+};
 
 const WHOLE: &str = r#"
 [fleet]
@@ -156,5 +158,82 @@ fn a_fleet_built_in_rust_has_keys_and_no_lines() {
             assert_eq!((said.line, said.key.as_str()), (None, "pool"));
         }
         other => panic!("{other:?}"),
+    }
+}
+
+/// A manifest in which pool `menders` has these lines beside.
+fn with_lines(lines: &str) -> Result<Fleet, Error> {
+    Fleet::from_toml(&WHOLE.replace("attempt_max = \"90s\"", lines))
+}
+
+#[test]
+fn a_pool_recovers_in_its_own_way() {
+    let fleet = with_lines(
+        r#"
+retries_max = 7
+undo = "by_table"
+identical_calls_max = 3
+fallback = { pool = "seniors", choices = { model = ["fast", "careful"] } }
+[pool.menders.recovery]
+transient = ["retry:1", "fallback:2", "park:1", "compensate"]
+[pool.seniors]
+agent = "mender"
+size = 1
+budget = "1.50 USD"
+verifier = "verifiers"
+"#,
+    )
+    .unwrap();
+    let recovery = &fleet.pools["menders"].recovery;
+    let ladder = recovery.ladders.ladder(Class::Transient);
+    let rungs: Vec<String> = ladder.iter().map(ToString::to_string).collect();
+    assert_eq!(rungs, ["retry:1", "fallback:2", "park:1", "compensate"]);
+    assert_eq!(recovery.ladders.ladder(Class::Bug), []);
+    assert_eq!(
+        (recovery.retries_max, recovery.undo),
+        (7, UndoWhen::ByTable)
+    );
+    assert_eq!(recovery.identical_calls_max, Some(3));
+    assert_eq!(recovery.fallback.n_alternatives(), 2);
+    assert_eq!(recovery.fallback.pool.as_deref(), Some("seniors"));
+}
+
+#[test]
+fn a_recovery_that_leads_nowhere_is_named() {
+    let circle = r#"
+fallback = { pool = "menders" }
+"#;
+    for (lines, key) in [
+        (
+            "fallback = { pool = \"nobody\" }",
+            "pool.menders.fallback.pool",
+        ),
+        (
+            "fallback = { pool = \"verifiers\" }",
+            "pool.menders.fallback.pool",
+        ),
+        (circle, "pool.menders.fallback.pool"),
+        (
+            "fallback = { choices = { model = [] } }",
+            "pool.menders.fallback.choices.model",
+        ),
+        (
+            "identical_calls_max = 0",
+            "pool.menders.identical_calls_max",
+        ),
+        (
+            "[pool.menders.recovery]\nbug = [\"retry:1\"]",
+            "pool.menders.recovery.bug",
+        ),
+        (
+            "[pool.menders.recovery]\nbug = [\"fail\", \"escalate\"]",
+            "pool.menders.recovery.bug",
+        ),
+    ] {
+        let Err(Error::Config(error)) = with_lines(lines) else {
+            panic!("{lines}");
+        };
+        assert_eq!(error.key, key, "{lines}");
+        assert!(error.line.is_some(), "{lines}");
     }
 }

@@ -10,6 +10,7 @@ mod runs;
 mod schema;
 mod steps;
 mod tasks;
+mod undo;
 
 use std::fmt;
 
@@ -24,6 +25,7 @@ use crate::journal::{
     ClaimRequest, Counts, Intended, Intent, Journal, NewRun, Outcome, Pass, Run, Swept,
 };
 use crate::task::{Claim, Lease, NewTask, Task, Transition};
+use crate::undo::Undo;
 
 /// The journal on a [`Db`] that also holds the SQLite ledger's tables.
 #[derive(Clone)]
@@ -130,6 +132,10 @@ impl Journal for Sqlite {
         let (scope, lease) = (scope.clone(), lease.clone());
         self.write(move |tx| finish::finish(tx, &scope, &lease, transition))
             .await
+    }
+
+    async fn undos(&self, task: TaskId) -> Result<Vec<Undo>> {
+        self.db.read(move |tx| undo::list(tx, task)).await
     }
 
     async fn ask(&self, scope: &Scope, request: NewRequest) -> Result<Request> {

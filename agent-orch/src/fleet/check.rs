@@ -1,8 +1,8 @@
 //! Whether the parts of a fleet fit together.
 
-use super::{ConfigError, Fleet, Lane, Pool, Remedy};
+use super::{ConfigError, Fleet, Lane, Pool, Remedy, recovery};
 
-type Checked = Result<(), ConfigError>;
+pub(super) type Checked = Result<(), ConfigError>;
 
 /// Checks a whole fleet and names the first key that does not fit.
 pub(super) fn check(fleet: &Fleet) -> Checked {
@@ -45,6 +45,7 @@ fn check_pool(fleet: &Fleet, id: &str, pool: &Pool) -> Checked {
             return Err(ConfigError::new(key("size"), reason, remedy));
         }
     }
+    recovery::check(fleet, id, pool)?;
     match &pool.lane {
         Some(lane) => known(&key("lane"), "lane", lane, fleet.lanes.keys()),
         None => Ok(()),
@@ -87,7 +88,7 @@ fn grants(key: &str, grants: &[String]) -> Checked {
 }
 
 /// Checks that what a key names is there.
-fn known<'a>(
+pub(super) fn known<'a>(
     key: &str,
     what: &str,
     named: &str,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use agent_core::Amount;
 
+use super::recovery::PoolRecovery;
+
 /// A pool of agents that do the same kind of work.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -24,6 +26,8 @@ pub struct Pool {
     pub attempt_max: Duration,
     /// How many steps one attempt may take. Default: 200.
     pub steps_max: u32,
+    /// How its tasks recover, where that differs from the fleet.
+    pub recovery: PoolRecovery,
 }
 
 impl Pool {
@@ -42,6 +46,7 @@ impl Pool {
             grants: Vec::new(),
             attempt_max: Duration::from_secs(300),
             steps_max: 200,
+            recovery: PoolRecovery::default(),
         }
     }
 
@@ -57,6 +62,13 @@ impl Pool {
     #[must_use]
     pub fn with_grant(mut self, grant: impl Into<String>) -> Self {
         self.grants.push(grant.into());
+        self
+    }
+
+    /// Sets how its tasks recover. Default: as the fleet's do.
+    #[must_use]
+    pub fn with_recovery(mut self, recovery: PoolRecovery) -> Self {
+        self.recovery = recovery;
         self
     }
 }

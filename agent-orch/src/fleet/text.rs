@@ -8,7 +8,8 @@ use agent_core::Amount;
 use serde::{Deserialize, Deserializer};
 
 use super::place::Document;
-use super::{ConfigError, Escalation, Fleet, Lane, Pool, Remedy, Supervision, check};
+use super::recovery::{FallbackText, PoolRecoveryText};
+use super::{ConfigError, Escalation, Fleet, Lane, Pool, Remedy, Supervision, UndoWhen, check};
 use crate::error::Error;
 use crate::recovery::{Backoff, Class, RecoveryTable, Rung};
 use crate::restart::{Intensity, Restart, Strategy};
@@ -65,6 +66,14 @@ struct PoolText {
     #[serde(default, deserialize_with = "maybe_duration")]
     attempt_max: Option<Duration>,
     steps_max: Option<u32>,
+    #[serde(default)]
+    recovery: BTreeMap<Class, Vec<Rung>>,
+    retries_max: Option<u32>,
+    #[serde(default)]
+    fallback: FallbackText,
+    #[serde(default)]
+    undo: UndoWhen,
+    identical_calls_max: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -176,8 +185,8 @@ impl Manifest {
             pools: manifest
                 .pool
                 .into_iter()
-                .map(|(name, pool)| (name, pool.into()))
-                .collect(),
+                .map(|(name, pool)| Ok((name.clone(), pool.read(&name)?)))
+                .collect::<Result<_, ConfigError>>()?,
             lanes: manifest
                 .lane
                 .into_iter()
@@ -196,17 +205,25 @@ impl Manifest {
     }
 }
 
-impl From<PoolText> for Pool {
-    fn from(text: PoolText) -> Self {
-        let defaults = Self::new(text.agent, text.size, text.budget);
-        Self {
-            verifier: text.verifier,
-            lane: text.lane,
-            grants: text.grants,
-            attempt_max: text.attempt_max.unwrap_or(defaults.attempt_max),
-            steps_max: text.steps_max.unwrap_or(defaults.steps_max),
+impl PoolText {
+    fn read(self, name: &str) -> Result<Pool, ConfigError> {
+        let defaults = Pool::new(self.agent, self.size, self.budget);
+        let recovery = PoolRecoveryText {
+            recovery: self.recovery,
+            retries_max: self.retries_max,
+            fallback: self.fallback,
+            undo: self.undo,
+            identical_calls_max: self.identical_calls_max,
+        };
+        Ok(Pool {
+            verifier: self.verifier,
+            lane: self.lane,
+            grants: self.grants,
+            attempt_max: self.attempt_max.unwrap_or(defaults.attempt_max),
+            steps_max: self.steps_max.unwrap_or(defaults.steps_max),
+            recovery: recovery.read(name)?,
             ..defaults
-        }
+        })
     }
 }
 

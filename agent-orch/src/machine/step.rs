@@ -8,12 +8,12 @@
 //!     └─ nothing is written ──┘  └─ found open by another attempt: repeat, or in doubt
 //! ```
 
-use agent_core::{Digest, EffectClass, Failure, IdempotencyKey, Retry};
+use agent_core::{Digest, EffectClass, Failure, IdempotencyKey, Retry, TaskId};
 use serde_json::Value;
 
 use crate::error::Result;
 use crate::journal::{Intent, Pass, StepKey};
-use crate::task::Lease;
+use crate::task::{Lease, Stage};
 
 /// How far a recorded step has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,10 +148,12 @@ pub fn decide_intent(
             is_held: false,
         };
     };
-    if known.digest != *digest {
+    let n_try = known.n_try;
+    // A failed try had no effect, so another effect may take its place: the agent fell back on
+    // another tool or model.
+    if known.digest != *digest && known.state != StepState::Failed {
         return IntentDecision::Drift;
     }
-    let n_try = known.n_try;
     let may_repeat = matches!(class, EffectClass::Pure | EffectClass::Idempotent);
     match known.state {
         StepState::Done => IntentDecision::Recorded,
@@ -172,13 +174,14 @@ pub fn decide_intent(
 }
 
 /// Returns whether an intent must be durable before its effect happens. It need not be if nothing
-/// outside can tell that the effect happened and no money is held for it: then the outcome is
-/// recorded together with the intent.
+/// outside can tell that the effect happened, no money is held and no grant is charged for it, and it
+/// has no undo action: then the outcome is recorded together with the intent.
 #[must_use]
 pub fn is_intent_durable(intent: &Intent) -> bool {
     let effect = &intent.effect;
     let is_paid = intent.budget.is_some() && effect.cost_max.is_some_and(|max| !max.is_zero());
-    effect.class != EffectClass::Pure || is_paid
+    let is_counted = intent.charge.is_some() || intent.undo.is_some();
+    effect.class != EffectClass::Pure || is_paid || is_counted
 }
 
 /// What a backend does with an outcome.
@@ -201,7 +204,9 @@ pub enum OutcomeDecision {
 pub fn decide_outcome(known: Option<&KnownStep>, pass: &Pass) -> OutcomeDecision {
     let is_pass_light = pass.intent.is_none();
     match known {
-        Some(known) if known.digest != pass.digest => OutcomeDecision::NoTry,
+        Some(known) if known.digest != pass.digest && known.state != StepState::Failed => {
+            OutcomeDecision::NoTry
+        }
         Some(known) if known.state.is_open() && known.n_try == pass.n_try => {
             OutcomeDecision::Record {
                 is_held: known.is_held,
@@ -224,9 +229,20 @@ pub fn decide_outcome(known: Option<&KnownStep>, pass: &Pass) -> OutcomeDecision
 /// # Errors
 /// Those of [`IdempotencyKey::new`]; none for any lease and step there is.
 pub fn step_key(lease: &Lease, step: &StepKey, digest: &Digest) -> Result<IdempotencyKey> {
+    step_key_at(lease.task, lease.round, lease.stage, step, digest)
+}
+
+/// Returns the key of a step of a task's round and stage.
+pub(crate) fn step_key_at(
+    task: TaskId,
+    round: u32,
+    stage: Stage,
+    step: &StepKey,
+    digest: &Digest,
+) -> Result<IdempotencyKey> {
     let named = format!(
-        "{}/{}/{}/{}/{}/{digest}",
-        lease.task, lease.round, lease.stage, step.name, step.ordinal
+        "{task}/{round}/{stage}/{}/{}/{digest}",
+        step.name, step.ordinal
     );
     Ok(IdempotencyKey::new(
         Digest::of_bytes(named.as_bytes()).to_string(),
@@ -262,13 +278,19 @@ mod tests {
     }
 
     #[test]
-    fn another_effect_drifts_in_every_state() {
+    fn another_effect_drifts_unless_the_step_failed() {
         let (digest, other) = (Digest::of_bytes(b"effect"), Digest::of_bytes(b"other"));
         for state in ["intended", "done", "failed", "unknown"] {
             let known = KnownStep::new(digest, StepState::of_name(state).unwrap(), 1);
             for class in CLASSES {
                 let decision = decide_intent(Some(&known), &other, class);
-                assert_eq!(decision, IntentDecision::Drift);
+                let goes = matches!(decision, IntentDecision::Go { n_try: 2, .. });
+                assert_eq!(goes, state == "failed", "{state}");
+                assert_eq!(
+                    decision == IntentDecision::Drift,
+                    state != "failed",
+                    "{state}"
+                );
             }
         }
     }

@@ -1,15 +1,15 @@
 //! The end of a lease: a task moves on, or a person ends it.
 
 use agent_core::store::Tx;
-use agent_core::{Principal, Scope};
-use serde_json::Value;
+use agent_core::{ErrorKind, Failure, Principal, Retry, Scope};
+use serde_json::{Value, json};
 
 use super::claim::check_lease;
 use super::events::{self, Entry};
-use super::tasks::{load, set_status, store};
-use super::{requests, steps, tasks};
+use super::tasks::{load, store};
+use super::{requests, steps, tasks, undo};
 use crate::error::Result;
-use crate::machine::{apply, end_event};
+use crate::machine::end_event;
 use crate::task::{Lease, Status, Task, Transition};
 
 /// Ends a lease and moves the task on.
@@ -22,7 +22,7 @@ pub(super) fn finish(
     check_lease(tx, lease)?;
     let before = load(tx, lease.task)?;
     let mut after = before.clone();
-    let step = apply(&mut after, lease, transition)?;
+    let step = undo::apply(tx, &mut after, lease, transition)?;
     if after.status == Status::Parked && !must_wait(tx, lease)? {
         after.status = Status::Ready;
     }
@@ -47,12 +47,35 @@ fn must_wait(tx: &Tx<'_>, lease: &Lease) -> Result<bool> {
     Ok(tasks::wakes(tx, lease.task)? == lease.wakes && requests::is_waiting(tx, lease.task)?)
 }
 
-/// Ends a parked task because a person said no.
+/// Ends a parked task because a person said no, or sends it to where its steps are undone. Whoever
+/// gives up on undoing lets the task end as it was to end.
 pub(super) fn reject(tx: &mut Tx<'_>, task: &Task, by: &Principal) -> Result<()> {
-    steps::abandon(tx, task)?;
-    set_status(tx, task, Status::Rejected)?;
+    let failure = task.failure.clone().unwrap_or_else(|| {
+        let (code, fix) = ("orch.rejected", "ask whoever answered");
+        Failure::new(
+            ErrorKind::Denied,
+            Retry::Never,
+            code,
+            "a person said no",
+            fix,
+        )
+    });
+    let mut after = task.clone();
+    let (kind, payload) = match undo::begin(tx, &mut after, Status::Rejected, failure)? {
+        Some(step) => (step.event, step.payload),
+        None => {
+            steps::abandon(tx, task)?;
+            after.status = task.ends_as.unwrap_or(Status::Rejected);
+            let payload = match task.ends_as {
+                Some(_) => json!({ "failure": task.failure, "undone": null }),
+                None => Value::Null,
+            };
+            (end_event(after.status), payload)
+        }
+    };
+    store(tx, task, &after, None, None)?;
     let entry = Entry {
-        kind: end_event(Status::Rejected),
+        kind,
         subject: task.stage.name(),
         code: "",
         actor: by,
@@ -60,7 +83,7 @@ pub(super) fn reject(tx: &mut Tx<'_>, task: &Task, by: &Principal) -> Result<()>
         task: Some(task.id),
         fence: None,
         cause: None,
-        payload: Value::Null,
+        payload,
     };
     events::append(tx, &entry)?;
     Ok(())

@@ -1,7 +1,9 @@
 //! The tables of this crate.
 
+mod undo;
+
 /// The migrations, one per version.
-pub(super) const STEPS: &[&str] = &[V1, V2];
+pub(super) const STEPS: &[&str] = &[V1, V2, undo::UNDO];
 
 const V1: &str = "
 CREATE TABLE orch_run (

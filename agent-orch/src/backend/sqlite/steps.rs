@@ -1,20 +1,23 @@
 //! Steps: intents and outcomes, with the money between them.
 
 use agent_core::store::{Tx, sql};
-use agent_core::{IdempotencyKey, Scope, Timestamp};
+use agent_core::{IdempotencyKey, Scope};
+use agent_identity::backend::SqliteGrantStore;
+use agent_identity::grant_store::{Charge, ChargeMode};
 use rusqlite::{OptionalExtension, params};
 use serde_json::{Value, json};
 
 use super::events::{self, Body, Entry};
 use super::rows::{Hash, damaged, from_json, signed, task_bits, to_json, unsigned};
-use super::{claim, money};
+use super::{claim, money, undo};
 use crate::error::{Error, Result};
 use crate::journal::{Intended, Intent, Outcome, Pass, StepKey};
 use crate::machine::{
     IntentDecision, KnownStep, OutcomeDecision, StepState, decide_intent, decide_outcome,
-    is_intent_durable, step_key,
+    is_intent_durable, step_key, step_key_at,
 };
 use crate::task::{Lease, Task};
+use crate::undo::NewUndo;
 
 fn find(tx: &Tx<'_>, lease: &Lease, step: &StepKey) -> Result<Option<KnownStep>> {
     let found = tx
@@ -87,6 +90,8 @@ fn hold_key(key: &IdempotencyKey, n_try: u32) -> Result<IdempotencyKey> {
 pub(super) struct Prepared {
     pass: Pass,
     budget: Option<agent_pay::BudgetPath>,
+    charge: Option<Charge>,
+    undo: Option<NewUndo>,
     body: Body,
     /// Whether the intent must be on disk before the effect happens.
     pub(super) is_durable: bool,
@@ -99,6 +104,8 @@ impl Prepared {
             step,
             effect,
             budget,
+            charge,
+            undo,
         } = intent;
         let digest = effect.digest()?;
         let key = step_key(lease, &step, &digest)?;
@@ -111,6 +118,8 @@ impl Prepared {
         Ok(Self {
             pass,
             budget,
+            charge,
+            undo,
             body,
             is_durable,
         })
@@ -171,7 +180,12 @@ pub(super) fn intend(
     prepared: Prepared,
 ) -> Result<Intended> {
     let Prepared {
-        pass, budget, body, ..
+        pass,
+        budget,
+        charge,
+        undo,
+        body,
+        ..
     } = prepared;
     let (mut pass, mut is_held) = match look(tx, lease, pass)? {
         Looked::Answer(answer) => return Ok(answer),
@@ -184,6 +198,9 @@ pub(super) fn intend(
         money::hold(tx, &hold_key(&pass.key, pass.n_try)?, path, max, expires)?;
         is_held = true;
     }
+    if let Some(charge) = &charge {
+        take(tx, scope, &pass, charge)?;
+    }
     // The body was written for a first try.
     let body = if pass.n_try == 1 {
         body
@@ -195,7 +212,24 @@ pub(super) fn intend(
     let seq = events::append_body(tx, &entry, &body)?;
     pass.intent = Some(seq);
     write_row(tx, lease, &pass, StepState::Intended, is_held, None)?;
+    if let Some(undo) = &undo {
+        undo::arm(tx, lease, &pass, undo)?;
+    }
     Ok(Intended::Go(pass))
+}
+
+/// Counts an effect against the limits of the grants that permit it.
+fn take(tx: &Tx<'_>, scope: &Scope, pass: &Pass, charge: &Charge) -> Result<()> {
+    let taken = SqliteGrantStore::charge_in(tx, &scope.tenant, charge, ChargeMode::Take);
+    taken.map_err(|error| match error {
+        agent_identity::Error::UsedUp { .. } => Error::Refused {
+            action: pass.effect.action.clone(),
+            target: pass.effect.target.clone(),
+            code: "grant.used_up".to_owned(),
+            reason: error.to_string(),
+        },
+        other => other.into(),
+    })
 }
 
 /// Writes the row of a step.
@@ -339,17 +373,8 @@ pub(super) fn abandon(tx: &mut Tx<'_>, task: &Task) -> Result<()> {
             .map_err(sql("find open intents"))?
     };
     for (stage, name, ordinal, digest, n_try) in open {
-        let lease = Lease {
-            task: task.id,
-            fence: agent_core::Fence::default(),
-            owner: agent_core::AgentId::from_bits(0),
-            attempt: agent_core::AttemptId::from_bits(0),
-            stage: stage.parse()?,
-            round: task.round,
-            until: Timestamp::EPOCH,
-            wakes: 0,
-        };
-        let key = step_key(&lease, &StepKey::new(name, ordinal), &digest.0)?;
+        let step = StepKey::new(name, ordinal);
+        let key = step_key_at(task.id, task.round, stage.parse()?, &step, &digest.0)?;
         money::release(tx, &hold_key(&key, n_try)?)?;
     }
     Ok(())

@@ -110,7 +110,8 @@ pub(super) fn store(
         .prepare_cached(
             "UPDATE orch_task SET stage = ?2, status = ?3, pool = ?4, round = ?5, author = ?6,
                 avoid = ?7, output = ?8, feedback = ?9, failures = ?10, failure = ?11,
-                not_before_ms = ?12, updated_ms = ?13, owner = NULL, lease_ms = NULL
+                not_before_ms = ?12, updated_ms = ?13, owner = NULL, lease_ms = NULL,
+                home = ?14, retries = ?15, choices = ?16, ends_as = ?17
              WHERE id = ?1",
         )
         .and_then(|mut s| {
@@ -128,6 +129,10 @@ pub(super) fn store(
                 failure,
                 not_before.map(Timestamp::as_unix_ms),
                 tx.now().as_unix_ms(),
+                after.home,
+                after.retries,
+                serde_json::to_string(&after.choices).unwrap_or_default(),
+                after.ends_as.map(Status::name),
             ])
         })
         .map_err(sql("move a task on"))?;
@@ -219,6 +224,11 @@ fn parse(row: &Row<'_>) -> Result<Task> {
         output: json("output")?,
         feedback: from_json(&text("feedback")?)?,
         failures: from_json(&text("failures")?)?,
+        retries: column(row, "retries")?,
+        choices: from_json(&text("choices")?)?,
+        ends_as: column::<Option<String>>(row, "ends_as")?
+            .map(|status| status.parse())
+            .transpose()?,
         failure: column::<Option<String>>(row, "failure")?
             .as_deref()
             .map(from_json)
