@@ -22,9 +22,10 @@ pub use chaos::{Chaos, FailPoint, Fault, Hook, Point};
 
 use crate::agent::{Acted, Ctx};
 use crate::error::Result;
-use crate::journal::{Intended, Intent, Journal, Outcome, StepKey};
+use crate::journal::{Intended, Intent, Journal, StepKey};
 use crate::task::Lease;
 use chaos::Faults;
+use doubt::Resolved;
 
 /// The door of one fleet.
 pub(crate) struct Door {
@@ -88,19 +89,19 @@ impl Door {
         cx.scope.check(clock)?;
         self.admit(cx, &effect).await?;
         self.faults.meet(clock, Point::BeforeIntent, at).await?;
-        let pass = match self.journal.intend(&cx.scope, lease, intent).await? {
+        let pass = match self
+            .journal
+            .intend(&cx.scope, lease, intent.clone())
+            .await?
+        {
             Intended::Recorded(value) => return Ok(value),
             Intended::Go(pass) => pass,
             Intended::InDoubt(pass) => {
                 let scope = cx.scope.clone().with_idempotency_key(pass.key.clone());
-                if let Some(value) = self.resolve(cx, &effect, &pass, probe(scope)).await? {
-                    let outcome = Outcome::new(Ok(value.clone()));
-                    self.journal
-                        .settle(&cx.scope, lease, &pass, outcome)
-                        .await?;
-                    return Ok(value);
+                match self.resolve(cx, intent, &pass, probe(scope)).await? {
+                    Resolved::Happened(value) => return Ok(value),
+                    Resolved::Again(pass) => pass,
                 }
-                pass
             }
         };
         let scope = cx.scope.child().with_idempotency_key(pass.key.clone());

@@ -1,29 +1,59 @@
 //! Effects in doubt: an earlier holder of the task may or may not have caused them.
 
-use agent_core::{Effect, EffectClass};
+use agent_core::{Effect, EffectClass, ErrorKind, Failure, Retry};
 use serde_json::{Value, json};
 
 use super::Door;
 use crate::agent::Ctx;
 use crate::error::{Error, Result};
-use crate::journal::Pass;
+use crate::journal::{Intended, Intent, Outcome, Pass};
+
+/// What became of an effect in doubt.
+pub(super) enum Resolved {
+    /// It happened and returned this; both are recorded.
+    Happened(Value),
+    /// It did not happen, and a further try is intended.
+    Again(Pass),
+}
 
 impl Door {
-    /// Finds out whether an effect happened: by probe, else by a person.
+    /// Finds out whether an effect happened, and records what was found out. An effect that did
+    /// not happen is intended anew: if that try ends in doubt too, what was found out about this
+    /// one says nothing about it.
     pub(super) async fn resolve<Fut>(
         &self,
         cx: &Ctx,
-        effect: &Effect,
+        intent: Intent,
         pass: &Pass,
         probe: Fut,
-    ) -> Result<Option<Value>>
+    ) -> Result<Resolved>
     where
         Fut: Future<Output = Result<Option<Value>>> + Send,
     {
-        if pass.class == EffectClass::Probeable {
-            return probe.await;
+        let found = match pass.class {
+            EffectClass::Probeable => probe.await?,
+            _ => self.ask_about(cx, &intent.effect, pass).await?,
+        };
+        let (journal, scope, lease) = (self.journal(), &cx.scope, &cx.lease);
+        if let Some(value) = found {
+            let outcome = Outcome::new(Ok(value.clone()));
+            journal.settle(scope, lease, pass, outcome).await?;
+            return Ok(Resolved::Happened(value));
         }
-        let name = format!("in_doubt/{}/{}", pass.step.name, pass.step.ordinal);
+        let outcome = Outcome::new(Err(did_not_happen()));
+        journal.settle(scope, lease, pass, outcome).await?;
+        let (action, target) = (intent.effect.action.clone(), intent.effect.target.clone());
+        match journal.intend(scope, lease, intent).await? {
+            Intended::Go(pass) => Ok(Resolved::Again(pass)),
+            Intended::Recorded(value) => Ok(Resolved::Happened(value)),
+            Intended::InDoubt(_) => Err(Error::InDoubt { action, target }),
+        }
+    }
+
+    /// Asks a person. Each try has its own question.
+    async fn ask_about(&self, cx: &Ctx, effect: &Effect, pass: &Pass) -> Result<Option<Value>> {
+        let (step, n_try) = (&pass.step, pass.n_try);
+        let name = format!("in_doubt/{}/{}/{n_try}", step.name, step.ordinal);
         let question = format!(
             "Did {} on {} happen before the crash? Its idempotency key is {}.",
             effect.action,
@@ -42,4 +72,14 @@ impl Door {
             }),
         }
     }
+}
+
+fn did_not_happen() -> Failure {
+    Failure::new(
+        ErrorKind::Unavailable,
+        Retry::Safe,
+        "orch.did_not_happen",
+        "the effect of an earlier try did not happen",
+        "none needed: it is tried again",
+    )
 }
