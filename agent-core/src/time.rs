@@ -43,6 +43,15 @@ impl Timestamp {
         Self(self.0.saturating_add(ms))
     }
 
+    /// Returns the year, month and day of the moment in UTC.
+    #[must_use]
+    pub fn utc_date(self) -> (i64, u32, u32) {
+        let (year, month, day) = civil_from_days(self.0.div_euclid(86_400_000));
+        // Months and days are small and positive.
+        let small = |n: i64| u32::try_from(n).unwrap_or(0);
+        (year, small(month), small(day))
+    }
+
     /// Returns the time from `earlier` to this moment, zero if it lies in the future.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -1,6 +1,7 @@
 //! What a host writes: agents, and the context through which they cause effects.
 
 mod steps;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,12 +16,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::alarm::Alarm;
 use crate::decide::Ended;
 use crate::door::Door;
 use crate::error::{Error, Result};
 use crate::inbox::NewRequest;
 use crate::journal::StepKey;
 use crate::task::{Lease, Task};
+use crate::wait::Awaited;
+
+pub use waits::Awakeable;
 
 pub(crate) use steps::Course;
 pub use steps::Step;
@@ -86,6 +91,7 @@ pub struct Ctx {
     pub(crate) lease: Lease,
     pub(crate) budget: BudgetPath,
     pub(crate) door: Arc<Door>,
+    pub(crate) alarm: Arc<Alarm>,
     pub(crate) steps_max: u32,
     pub(crate) question_deadline: std::time::Duration,
     pub(crate) question_route: String,
@@ -195,7 +201,7 @@ impl Ctx {
         match request.answer {
             Some(answer) => Ok(answer.choice),
             None => Err(Error::Waiting {
-                request: request.id,
+                on: Awaited::Request(request.id),
             }),
         }
     }

@@ -5,6 +5,7 @@
 
 mod recovery;
 mod steps;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,12 @@ pub use recovery::{
     what_was_fallen_back_on_is_kept,
 };
 pub use steps::{a_late_pure_outcome_is_refused, a_pure_step_is_recorded_by_its_outcome};
+pub use waits::{
+    a_timer_fires_once_at_its_moment, a_wait_keeps_its_moment, an_awakeable_is_answered_once,
+    an_awakeable_times_out, awakeables_are_never_mixed_up, no_wake_up_is_lost_before_parking,
+    signals_are_kept_in_order, the_first_of_several_ends_a_wait, waits_end_with_their_round,
+    wrong_signals_are_refused,
+};
 
 /// A fresh journal, the clock it reads, and whatever must live as long.
 #[derive(Debug)]
@@ -556,6 +563,16 @@ macro_rules! journal_conformance {
             what_was_fallen_back_on_is_kept,
             a_pure_step_is_recorded_by_its_outcome,
             a_late_pure_outcome_is_refused,
+            a_timer_fires_once_at_its_moment,
+            a_wait_keeps_its_moment,
+            signals_are_kept_in_order,
+            no_wake_up_is_lost_before_parking,
+            wrong_signals_are_refused,
+            awakeables_are_never_mixed_up,
+            an_awakeable_is_answered_once,
+            an_awakeable_times_out,
+            the_first_of_several_ends_a_wait,
+            waits_end_with_their_round,
         );
     };
     (@laws $make:path: $($law:ident,)+) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use agent_core::{BoxError, Classify, ErrorKind, Failure, Fence, Retry, TaskId, store};
 
 use crate::fleet::ConfigError;
-use crate::inbox::RequestId;
+use crate::wait::Awaited;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +54,12 @@ pub enum Error {
         /// The effect's target.
         target: String,
     },
-    /// A person must answer first; the task continues when they have.
-    #[error("waits for the answer to {request}")]
+    /// Something must happen first; the task continues when it has.
+    #[error("waits for {on}")]
     #[non_exhaustive]
     Waiting {
-        /// The question in the inbox.
-        request: RequestId,
+        /// What must happen.
+        on: Awaited,
     },
     /// The task is wanted back: it was paused, or something more urgent came. Return it; the task
     /// is released without counting a failure.
@@ -260,7 +260,7 @@ impl Classify for Error {
             Self::Drift { .. } => "start a new round of the task, or restore the code that ran it",
             Self::Refused { .. } => "widen the grant, or do without this effect",
             Self::InDoubt { .. } => "look at the other side and answer the request in the inbox",
-            Self::Waiting { .. } => "answer the request in the inbox",
+            Self::Waiting { .. } => "return it from the agent; answer what it waits for",
             Self::Yielded { .. } => "return the error; the attempt is made again later",
             Self::LimitReached { .. } => "raise the limit in the pool, or split the task",
             Self::WrongState { .. } => "read the task again and decide on its current state",

@@ -21,6 +21,7 @@ use crate::error::Result;
 use crate::inbox::{Answer, NewRequest, Request, RequestId};
 use crate::task::{Claim, Lease, NewTask, Stage, Status, Task, Transition};
 use crate::undo::{NewUndo, Undo};
+use crate::wait::{NewWait, Resolution, Signal, Wait, WaitId};
 
 /// A run to open: the same subject resumes its unfinished run.
 #[derive(Clone, Debug, PartialEq)]
@@ -246,6 +247,10 @@ pub struct Swept {
     pub leases: u64,
     /// Requests whose deadline passed.
     pub requests: u64,
+    /// Waits whose moment came.
+    pub waits: u64,
+    /// When the next request or wait is due.
+    pub next: Option<Timestamp>,
 }
 
 /// Tasks of a run by stage and status.
@@ -400,7 +405,51 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// Atomic.
     async fn answer(&self, scope: &Scope, id: RequestId, answer: Answer) -> Result<Request>;
 
-    /// Takes back leases that have ended and applies the default of overdue requests.
+    /// Begins a wait, or finds it as an earlier attempt left it, and ends it if one of its sources
+    /// has happened: the earliest by the store's time. What ended it is the same for every later
+    /// look; a signal is taken by one wait.
+    ///
+    /// # Errors
+    /// `Conflict` if the lease is over or the step waited for something else; `Invalid` for no
+    /// sources or too many; `NotFound` for an awakeable that is not the task's.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn wait(&self, scope: &Scope, lease: &Lease, wait: NewWait) -> Result<Wait>;
+
+    /// Keeps a signal for a task, in order, until a wait takes it, and returns whether it was not
+    /// there yet. A parked task that waits for it becomes ready.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for an oversized name or payload; `Conflict` if the task has ended or
+    /// the key was used for something else; `Exhausted` if too many are unread.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn signal(&self, scope: &Scope, task: TaskId, signal: Signal) -> Result<bool>;
+
+    /// Answers an awakeable once and makes its task ready; the same answer again changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for an oversized value; `Conflict` if it has another answer, its
+    /// deadline has passed, or its task has gone on without it.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn resolve(&self, scope: &Scope, id: WaitId, resolution: Resolution) -> Result<Wait>;
+
+    /// Returns the waits of a run that nothing has ended, those due next first, at most
+    /// [`Wait::PAGE_MAX`].
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn open_waits(&self, run: RunId) -> Result<Vec<Wait>>;
+
+    /// Takes back leases that have ended, applies the default of overdue requests and wakes the
+    /// tasks of waits that are due.
     ///
     /// # Errors
     /// The store's.

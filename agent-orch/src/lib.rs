@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod agent;
+mod alarm;
 mod attempts;
 mod audit;
 pub mod backend;
@@ -26,8 +27,9 @@ mod supervise;
 mod supervisor;
 mod task;
 mod undo;
+mod wait;
 
-pub use agent::{Acted, Agent, Ctx, Step};
+pub use agent::{Acted, Agent, Awakeable, Ctx, Step};
 pub use audit::{Audit, EventQuery, Record};
 pub use decide::{Ended, GIVE_UP, Next, Policy, TRY_AGAIN, decide};
 pub use door::{Chaos, FailPoint, Fault, Hook, Point};
@@ -49,6 +51,9 @@ pub use stack::{Layer, Layers, Stack, StackConfig, agent_id};
 pub use supervisor::{Progress, RunHandle, Supervisor};
 pub use task::{Alternative, Claim, Lease, NewTask, Stage, Status, Task, Transition};
 pub use undo::{NewUndo, Undo};
+pub use wait::{
+    Awaited, Due, First, Happened, NewWait, Resolution, Signal, Source, TaskRef, Wait, WaitId,
+};
 
 /// Compiles and runs the example of the workspace's README.
 #[cfg(doctest)]

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::agent::{Agent, Course, Ctx};
+use crate::alarm::Alarm;
 use crate::attempts::Attempts;
 use crate::decide::{Ended, Policy, decide};
 use crate::door::{Door, InjectedCrash};
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) attempts: Attempts,
     /// Undoes what tasks did that end without success.
     pub(crate) unwinder: Box<Unwinder>,
+    /// When the run is to be swept next.
+    pub(crate) alarm: Arc<Alarm>,
     /// Announces work, by pool or lane.
     pub(crate) bells: BTreeMap<String, Notify>,
     /// Announces that a task moved, to whoever waits for the run.
@@ -202,6 +205,7 @@ fn context(
         lease: lease.clone(),
         budget: member.budget.clone(),
         door: Arc::clone(&shared.door),
+        alarm: Arc::clone(&shared.alarm),
         // Whatever a task did in all its rounds must be undone in one attempt.
         steps_max: if is_undo { u32::MAX } else { member.steps_max },
         question_deadline: shared.fleet.escalation.deadline,

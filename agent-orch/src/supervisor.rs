@@ -1,6 +1,8 @@
 //! The fleet at work: one supervisor per pool and lane, a sweeper, and the handle a host drives
 //! the run with.
 
+mod waits;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -23,8 +25,9 @@ use crate::journal::{Counts, Run};
 use crate::runner::{AgentFactory, Member, Shared, work};
 use crate::stack::Stack;
 use crate::supervise::{Child, Supervised, supervise};
-use crate::task::NewTask;
+use crate::task::{NewTask, Status};
 use crate::undo::{Undo, UndoHandler, Unwinder};
+use crate::wait::Wait;
 
 /// How often ended leases are taken back and overdue questions answered by their default.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -124,6 +127,7 @@ impl Supervisor {
             env: self.stack.env().clone(),
             attempts: Attempts::default(),
             unwinder: Box::new(self.unwinder),
+            alarm: Arc::default(),
             bells: places.map(|place| (place.clone(), Notify::new())).collect(),
             moved: Notify::new(),
             fleet: self.fleet,
@@ -271,14 +275,21 @@ impl RunHandle {
         );
         async move {
             while !cancel.is_cancelled() {
-                tokio::select! {
-                    () = shared.env.clock.sleep(SWEEP) => {}
-                    () = cancel.cancelled() => return,
-                }
                 match shared.journal.sweep(&host).await {
-                    Ok(swept) if swept.leases + swept.requests > 0 => shared.ring_all(),
-                    Ok(_) => {}
+                    Ok(swept) => {
+                        if swept.leases + swept.requests + swept.waits > 0 {
+                            shared.ring_all();
+                        }
+                        if let Some(due) = swept.next {
+                            shared.alarm.set(due);
+                        }
+                    }
                     Err(error) => tracing::warn!(%error, "the journal was not swept"),
+                }
+                let clock = shared.env.clock.as_ref();
+                tokio::select! {
+                    () = shared.alarm.wait(clock, clock.now().after(SWEEP)) => {}
+                    () = cancel.cancelled() => return,
                 }
             }
         }
@@ -341,7 +352,8 @@ impl RunHandle {
         })
     }
 
-    /// Waits until every task has ended or waits for a person, or nobody is left to do the rest.
+    /// Waits until every task has ended or waits for the outside, a person or a signal, or nobody is
+    /// left to do the rest. A task that waits for a moment alone goes on by itself and is waited for.
     ///
     /// # Errors
     /// The store's.
@@ -352,7 +364,8 @@ impl RunHandle {
         loop {
             let moved = self.shared.moved.notified();
             let progress = self.progress().await?;
-            if progress.counts.moving() == 0 || !progress.quarantined.is_empty() {
+            let is_still = progress.counts.moving() == 0 && !self.is_asleep(&progress).await?;
+            if is_still || !progress.quarantined.is_empty() {
                 return Ok(progress);
             }
             tokio::select! {
@@ -360,6 +373,15 @@ impl RunHandle {
                 () = self.shared.env.clock.sleep(SWEEP) => {}
             }
         }
+    }
+
+    /// Returns whether a parked task goes on by itself when its moment comes.
+    async fn is_asleep(&self, progress: &Progress) -> Result<bool> {
+        if progress.counts.of(Status::Parked) == 0 {
+            return Ok(false);
+        }
+        let waits = self.shared.journal.open_waits(self.run.id).await?;
+        Ok(waits.iter().any(Wait::is_timer))
     }
 
     /// Returns the questions that wait for an answer.

@@ -8,9 +8,11 @@ mod requests;
 mod rows;
 mod runs;
 mod schema;
+mod signals;
 mod steps;
 mod tasks;
 mod undo;
+mod waits;
 
 use std::fmt;
 
@@ -26,6 +28,7 @@ use crate::journal::{
 };
 use crate::task::{Claim, Lease, NewTask, Task, Transition};
 use crate::undo::Undo;
+use crate::wait::{NewWait, Resolution, Signal, Wait, WaitId};
 
 /// The journal on a [`Db`] that also holds the SQLite ledger's tables.
 #[derive(Clone)]
@@ -154,12 +157,39 @@ impl Journal for Sqlite {
         let scope = scope.clone();
         self.write(move |tx| {
             let leases = claim::take_back(tx, &scope, None)?;
+            let requests = requests::time_out(tx, &scope)?;
+            let waits = waits::ring(tx, &scope)?;
+            let next = [waits::next_due(tx)?, requests::next_due(tx)?];
             Ok(Swept {
                 leases,
-                requests: requests::time_out(tx, &scope)?,
+                requests,
+                waits,
+                next: next.into_iter().flatten().min(),
             })
         })
         .await
+    }
+
+    async fn wait(&self, scope: &Scope, lease: &Lease, wait: NewWait) -> Result<Wait> {
+        let (scope, lease) = (scope.clone(), lease.clone());
+        self.write(move |tx| waits::wait(tx, &scope, &lease, &wait))
+            .await
+    }
+
+    async fn signal(&self, scope: &Scope, task: TaskId, signal: Signal) -> Result<bool> {
+        let scope = scope.clone();
+        self.write(move |tx| signals::send(tx, &scope, task, &signal))
+            .await
+    }
+
+    async fn resolve(&self, scope: &Scope, id: WaitId, resolution: Resolution) -> Result<Wait> {
+        let scope = scope.clone();
+        self.write(move |tx| waits::resolve(tx, &scope, id, &resolution))
+            .await
+    }
+
+    async fn open_waits(&self, run: RunId) -> Result<Vec<Wait>> {
+        self.db.read(move |tx| waits::open(tx, run)).await
     }
 
     async fn task(&self, id: TaskId) -> Result<Task> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::claim::check_lease;
 use super::events::{self, Entry};
 use super::tasks::{load, store};
-use super::{requests, steps, tasks, undo};
+use super::{requests, steps, tasks, undo, waits};
 use crate::error::Result;
 use crate::machine::end_event;
 use crate::task::{Lease, Status, Task, Transition};
@@ -44,7 +44,8 @@ pub(super) fn finish(
 /// Returns whether a task that parks has something to wait for, and nothing woke it since its
 /// lease was taken: then it was too early to wait.
 fn must_wait(tx: &Tx<'_>, lease: &Lease) -> Result<bool> {
-    Ok(tasks::wakes(tx, lease.task)? == lease.wakes && requests::is_waiting(tx, lease.task)?)
+    Ok(tasks::wakes(tx, lease.task)? == lease.wakes
+        && (requests::is_waiting(tx, lease.task)? || waits::is_waiting(tx, lease.task)?))
 }
 
 /// Ends a parked task because a person said no, or sends it to where its steps are undone. Whoever

@@ -139,6 +139,16 @@ pub(super) fn time_out(tx: &mut Tx<'_>, scope: &Scope) -> Result<u64> {
     Ok(u64::try_from(due.len()).unwrap_or(u64::MAX))
 }
 
+/// Returns the next moment at which [`time_out`] has something to do.
+pub(super) fn next_due(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
+    let next: Option<i64> = tx
+        .sql()
+        .prepare_cached("SELECT min(deadline_ms) FROM orch_request WHERE answer IS NULL")
+        .and_then(|mut s| s.query_row([], |row| row.get(0)))
+        .map_err(sql("find the next deadline"))?;
+    Ok(next.map(Timestamp::from_unix_ms))
+}
+
 /// Returns whether a task waits for an answer.
 pub(super) fn is_waiting(tx: &Tx<'_>, task: TaskId) -> Result<bool> {
     Ok(tx

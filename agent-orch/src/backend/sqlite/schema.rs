@@ -1,9 +1,10 @@
 //! The tables of this crate.
 
 mod undo;
+mod waits;
 
 /// The migrations, one per version.
-pub(super) const STEPS: &[&str] = &[V1, V2, undo::UNDO];
+pub(super) const STEPS: &[&str] = &[V1, V2, undo::UNDO, waits::WAITS];
 
 const V1: &str = "
 CREATE TABLE orch_run (

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::events::{self, Entry};
 use super::rows::{Bits, column, from_json, run_bits, task_bits, to_json, unsigned};
+use super::waits;
 use crate::error::{Error, Result};
 use crate::journal::Counts;
 use crate::task::{NewTask, Stage, Status, Task};
@@ -105,6 +106,7 @@ pub(super) fn store(
     not_before: Option<Timestamp>,
     avoid: Option<AgentId>,
 ) -> Result<()> {
+    waits::close(tx, before, after)?;
     let failure = after.failure.as_ref().map(to_json).transpose()?;
     tx.sql()
         .prepare_cached(
@@ -142,6 +144,13 @@ pub(super) fn store(
 
 /// Changes only the status of a task that nobody holds.
 pub(super) fn set_status(tx: &Tx<'_>, task: &Task, status: Status) -> Result<()> {
+    if status.is_terminal() {
+        let ended = Task {
+            status,
+            ..task.clone()
+        };
+        waits::close(tx, task, &ended)?;
+    }
     tx.sql()
         .prepare_cached(
             "UPDATE orch_task SET status = ?2, owner = NULL, lease_ms = NULL, not_before_ms = NULL,

@@ -1,0 +1,408 @@
+//! Waits: beginning one, looking whether it has ended, waking tasks whose moment came.
+
+use agent_core::store::{Tx, sql};
+use agent_core::{Digest, RunId, Scope, TaskId, Timestamp};
+use rusqlite::{OptionalExtension, Row as SqlRow, params};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::events::{self, Entry};
+use super::rows::{Bits, Hash, column, from_json, run_bits, task_bits, to_json};
+use super::{claim, signals, tasks};
+use crate::error::{Error, Result};
+use crate::journal::StepKey;
+use crate::task::{Lease, Task};
+use crate::wait::{Due, First, Happened, NewWait, Resolution, Source, Wait, WaitId};
+
+/// The most waits one sweep wakes; the rest are due in the next one, which follows at once.
+const RING_MAX: i64 = 4_096;
+
+/// The stored form of a source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Stored {
+    Due(i64),
+    Signal(String),
+    Answer,
+    Awakeable(WaitId),
+}
+
+impl Stored {
+    fn of(source: &Source, now: Timestamp) -> Self {
+        match source {
+            Source::Due(due) => Self::Due(due.at(now).as_unix_ms()),
+            Source::Signal(name) => Self::Signal(name.clone()),
+            Source::Answer => Self::Answer,
+            Source::Awakeable(id) => Self::Awakeable(*id),
+        }
+    }
+
+    fn into_source(self) -> Source {
+        match self {
+            Self::Due(ms) => Source::Due(Due::At(Timestamp::from_unix_ms(ms))),
+            Self::Signal(name) => Source::Signal(name),
+            Self::Answer => Source::Answer,
+            Self::Awakeable(id) => Source::Awakeable(id),
+        }
+    }
+}
+
+/// The stored form of an end.
+#[derive(Serialize, Deserialize)]
+struct Outcome {
+    source: usize,
+    happened: Happened,
+}
+
+/// A wait and what only the store needs to know of it.
+struct Row {
+    wait: Wait,
+    digest: Digest,
+    state: String,
+    answer: Option<Happened>,
+    answered: Option<Timestamp>,
+}
+
+/// Begins a wait or finds it, and ends it if one of its sources has happened.
+pub(super) fn wait(tx: &Tx<'_>, scope: &Scope, lease: &Lease, new: &NewWait) -> Result<Wait> {
+    claim::check_lease(tx, lease)?;
+    new.check()?;
+    let id = WaitId::of(lease, &new.step);
+    let digest = digest(&new.sources)?;
+    let row = match load(tx, id)? {
+        Some(row) if row.digest != digest => {
+            return Err(Error::Drift {
+                task: lease.task,
+                name: new.step.name.clone(),
+                ordinal: new.step.ordinal,
+            });
+        }
+        Some(row) => row,
+        None => begin(tx, scope, lease, new, digest)?,
+    };
+    if row.wait.first.is_some() {
+        return Ok(row.wait);
+    }
+    let Some((at, source, signal)) = earliest(tx, &row)? else {
+        return Ok(row.wait);
+    };
+    let happened = match signal {
+        Some(seq) => signals::take(tx, lease.task, seq, id)?,
+        None => what_ended(tx, &row, source)?,
+    };
+    end(tx, scope, lease, &row, First { source, happened }, at)
+}
+
+/// Digests what a resumed attempt must wait for again: the sources without their moments, which
+/// the first look fixed.
+fn digest(sources: &[Source]) -> Result<Digest> {
+    let kinds: Vec<Stored> = sources
+        .iter()
+        .map(|source| match source {
+            Source::Due(_) => Stored::Due(0),
+            other => Stored::of(other, Timestamp::EPOCH),
+        })
+        .collect();
+    Ok(Digest::of_json(&kinds)?)
+}
+
+fn begin(tx: &Tx<'_>, scope: &Scope, lease: &Lease, new: &NewWait, digest: Digest) -> Result<Row> {
+    let id = WaitId::of(lease, &new.step);
+    for source in &new.sources {
+        if let Source::Awakeable(other) = source {
+            let known = load(tx, *other)?.filter(|row| row.wait.task == lease.task);
+            known.ok_or_else(|| Error::not_found("awakeable of this task", other.to_string()))?;
+        }
+    }
+    let stored = |source| Stored::of(source, tx.now());
+    let sources: Vec<Stored> = new.sources.iter().map(stored).collect();
+    let due = sources.iter().filter_map(|source| match source {
+        Stored::Due(ms) => Some(*ms),
+        _ => None,
+    });
+    let run = tasks::load(tx, lease.task)?.run;
+    tx.sql()
+        .prepare_cached(
+            "INSERT INTO orch_wait
+             (id, run, task, round, stage, name, ordinal, digest, sources, due_ms, created_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )
+        .and_then(|mut s| {
+            s.execute(params![
+                Bits(id.to_bits()),
+                run_bits(run),
+                task_bits(lease.task),
+                lease.round,
+                lease.stage.name(),
+                new.step.name,
+                new.step.ordinal,
+                Hash(digest),
+                to_json(&sources).unwrap_or_default(),
+                due.min(),
+                tx.now().as_unix_ms(),
+            ])
+        })
+        .map_err(sql("begin a wait"))?;
+    let payload = json!({
+        "wait": id, "step": new.step.name, "ordinal": new.step.ordinal, "sources": sources,
+    });
+    let mut entry = Entry::of(scope, "wait.began", &new.step.name, payload);
+    (entry.run, entry.task, entry.fence) = (Some(run), Some(lease.task), Some(lease.fence));
+    events::append(tx, &entry)?;
+    load(tx, id)?.ok_or_else(|| Error::not_found("wait", id.to_string()))
+}
+
+/// Finds the source that happened first: when, which, and the signal if it is one.
+fn earliest(tx: &Tx<'_>, row: &Row) -> Result<Option<(Timestamp, usize, Option<i64>)>> {
+    let mut first: Option<(Timestamp, usize, Option<i64>)> = None;
+    for (place, source) in row.wait.sources.iter().enumerate() {
+        let mut signal = None;
+        let at = match source {
+            Source::Due(due) => Some(due.at(tx.now())).filter(|at| *at <= tx.now()),
+            Source::Answer => row.answered,
+            Source::Awakeable(id) => match load(tx, *id)? {
+                Some(other) => other
+                    .answered
+                    .or_else(|| other.wait.due().filter(|at| *at <= tx.now())),
+                None => None,
+            },
+            Source::Signal(name) => match signals::next(tx, row.wait.task, name)? {
+                Some((seq, at)) => {
+                    signal = Some(seq);
+                    Some(at)
+                }
+                None => None,
+            },
+        };
+        if let Some(at) = at
+            && first.is_none_or(|(earlier, ..)| at < earlier)
+        {
+            first = Some((at, place, signal));
+        }
+    }
+    Ok(first)
+}
+
+/// Returns what a source that is no signal came to.
+fn what_ended(tx: &Tx<'_>, row: &Row, place: usize) -> Result<Happened> {
+    let answer = match row.wait.sources.get(place) {
+        Some(Source::Answer) => row.answer.clone(),
+        Some(Source::Awakeable(id)) => load(tx, *id)?.and_then(|other| other.answer),
+        _ => None,
+    };
+    Ok(answer.unwrap_or(Happened::Due))
+}
+
+/// Records what ended a wait.
+fn end(
+    tx: &Tx<'_>,
+    scope: &Scope,
+    lease: &Lease,
+    row: &Row,
+    first: First,
+    at: Timestamp,
+) -> Result<Wait> {
+    let outcome = to_json(&Outcome {
+        source: first.source,
+        happened: first.happened.clone(),
+    })?;
+    tx.sql()
+        .prepare_cached("UPDATE orch_wait SET state = 'done', outcome = ?2 WHERE id = ?1")
+        .and_then(|mut s| s.execute(params![Bits(row.wait.id.to_bits()), outcome]))
+        .map_err(sql("end a wait"))?;
+    let payload = json!({
+        "wait": row.wait.id, "step": row.wait.step.name, "ordinal": row.wait.step.ordinal,
+        "source": first.source, "at": at, "result": Digest::of_bytes(outcome.as_bytes()),
+    });
+    let mut entry = Entry::of(scope, "wait.ended", &row.wait.step.name, payload);
+    (entry.run, entry.task, entry.fence) =
+        (Some(row.wait.run), Some(lease.task), Some(lease.fence));
+    events::append(tx, &entry)?;
+    Ok(Wait {
+        first: Some(first),
+        ..row.wait.clone()
+    })
+}
+
+/// Answers an awakeable once.
+pub(super) fn resolve(
+    tx: &Tx<'_>,
+    scope: &Scope,
+    id: WaitId,
+    resolution: &Resolution,
+) -> Result<Wait> {
+    let row = load(tx, id)?
+        .filter(|row| row.wait.sources.contains(&Source::Answer))
+        .ok_or_else(|| Error::not_found("awakeable", id.to_string()))?;
+    let refused = |state: &str| Error::WrongState {
+        task: row.wait.task,
+        verb: "take this answer",
+        state: state.to_owned(),
+    };
+    let by = resolution.by.clone();
+    let (answer, kind) = match resolution.result.clone() {
+        Ok(value) => (Happened::Resolved { value, by }, "wait.resolved"),
+        Err(failure) => (Happened::Rejected { failure, by }, "wait.rejected"),
+    };
+    match &row.answer {
+        Some(given) if given.clone().into_answer() == resolution.result => return Ok(row.wait),
+        Some(_) => return Err(refused("already answered otherwise")),
+        None if row.wait.due().is_some_and(|due| due <= tx.now()) => {
+            return Err(refused("past its deadline"));
+        }
+        None if row.state != "open" => return Err(refused("no longer waiting")),
+        None => {}
+    }
+    let stored = to_json(&answer)?;
+    if stored.len() > Resolution::VALUE_BYTES_MAX {
+        let reason = "the value is over 256 KiB; send where it lies";
+        return Err(Error::invalid("resolution", reason));
+    }
+    let payload = json!({ "wait": id, "result": Digest::of_bytes(stored.as_bytes()) });
+    tx.sql()
+        .prepare_cached("UPDATE orch_wait SET answer = ?2, answered_ms = ?3 WHERE id = ?1")
+        .and_then(|mut s| s.execute(params![Bits(id.to_bits()), stored, tx.now().as_unix_ms()]))
+        .map_err(sql("answer an awakeable"))?;
+    tasks::wake(tx, row.wait.task)?;
+    let mut entry = Entry::of(scope, kind, &row.wait.step.name, payload);
+    (entry.run, entry.task, entry.actor) =
+        (Some(row.wait.run), Some(row.wait.task), &resolution.by);
+    events::append(tx, &entry)?;
+    Ok(row.wait)
+}
+
+/// Wakes the tasks of waits whose moment came.
+pub(super) fn ring(tx: &Tx<'_>, scope: &Scope) -> Result<u64> {
+    let due: Vec<Bits> = {
+        let mut statement = tx
+            .sql()
+            .prepare_cached(
+                "UPDATE orch_wait SET is_rung = 1 WHERE id IN (
+                    SELECT id FROM orch_wait
+                    WHERE state = 'open' AND is_rung = 0 AND due_ms <= ?1
+                    ORDER BY due_ms LIMIT ?2)
+                 RETURNING id",
+            )
+            .map_err(sql("find waits that are due"))?;
+        let rows = statement.query_map(params![tx.now().as_unix_ms(), RING_MAX], |row| row.get(0));
+        rows.and_then(Iterator::collect)
+            .map_err(sql("find waits that are due"))?
+    };
+    for id in &due {
+        let Some(row) = load(tx, WaitId::from_bits(id.0))? else {
+            continue;
+        };
+        tasks::wake(tx, row.wait.task)?;
+        let payload = json!({ "wait": row.wait.id });
+        let mut entry = Entry::of(scope, "wait.due", &row.wait.step.name, payload);
+        (entry.run, entry.task) = (Some(row.wait.run), Some(row.wait.task));
+        events::append(tx, &entry)?;
+    }
+    Ok(u64::try_from(due.len()).unwrap_or(u64::MAX))
+}
+
+/// Returns the next moment at which [`ring`] has something to do.
+pub(super) fn next_due(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
+    let next: Option<i64> = tx
+        .sql()
+        .prepare_cached("SELECT min(due_ms) FROM orch_wait WHERE state = 'open' AND is_rung = 0")
+        .and_then(|mut s| s.query_row([], |row| row.get(0)))
+        .map_err(sql("find the next wait that is due"))?;
+    Ok(next.map(Timestamp::from_unix_ms))
+}
+
+/// Closes the waits of a stage or round that is over, and forgets the signals of a task that is.
+pub(super) fn close(tx: &Tx<'_>, before: &Task, after: &Task) -> Result<()> {
+    let is_over = after.status.is_terminal();
+    if !is_over && (after.round, after.stage) == (before.round, before.stage) {
+        return Ok(());
+    }
+    tx.sql()
+        .prepare_cached("UPDATE orch_wait SET state = 'closed' WHERE task = ?1 AND state = 'open'")
+        .and_then(|mut s| s.execute([task_bits(after.id)]))
+        .map_err(sql("close waits"))?;
+    if is_over {
+        signals::forget(tx, after.id)?;
+    }
+    Ok(())
+}
+
+/// Returns whether a task waits for anything.
+pub(super) fn is_waiting(tx: &Tx<'_>, task: TaskId) -> Result<bool> {
+    Ok(tx
+        .sql()
+        .prepare_cached("SELECT 1 FROM orch_wait WHERE task = ?1 AND state = 'open' LIMIT 1")
+        .and_then(|mut s| s.exists([task_bits(task)]))
+        .map_err(sql("look for an open wait"))?)
+}
+
+/// Returns the open waits of a task.
+pub(super) fn of_task(tx: &Tx<'_>, task: TaskId) -> Result<Vec<Wait>> {
+    list(
+        tx,
+        "SELECT * FROM orch_wait WHERE task = ?1 AND state = 'open' LIMIT ?2",
+        task_bits(task),
+    )
+}
+
+/// Returns the open waits of a run, those due next first.
+pub(super) fn open(tx: &Tx<'_>, run: RunId) -> Result<Vec<Wait>> {
+    list(
+        tx,
+        "SELECT * FROM orch_wait WHERE run = ?1 AND state = 'open'
+         ORDER BY due_ms IS NULL, due_ms, created_ms, id LIMIT ?2",
+        run_bits(run),
+    )
+}
+
+fn list(tx: &Tx<'_>, query: &str, of: Bits) -> Result<Vec<Wait>> {
+    let mut statement = tx
+        .sql()
+        .prepare_cached(query)
+        .map_err(sql("list open waits"))?;
+    let limit = i64::try_from(Wait::PAGE_MAX).unwrap_or(i64::MAX);
+    let mut rows = statement
+        .query(params![of, limit])
+        .map_err(sql("list open waits"))?;
+    let mut waits = Vec::new();
+    while let Some(row) = rows.next().map_err(sql("list open waits"))? {
+        waits.push(parse(row)?.wait);
+    }
+    Ok(waits)
+}
+
+fn load(tx: &Tx<'_>, id: WaitId) -> Result<Option<Row>> {
+    tx.sql()
+        .prepare_cached("SELECT * FROM orch_wait WHERE id = ?1")
+        .and_then(|mut s| {
+            s.query_row([Bits(id.to_bits())], |row| Ok(parse(row)))
+                .optional()
+        })
+        .map_err(sql("read a wait"))?
+        .transpose()
+}
+
+fn parse(row: &SqlRow<'_>) -> Result<Row> {
+    let sources: Vec<Stored> = from_json(&column::<String>(row, "sources")?)?;
+    let outcome: Option<Outcome> = column::<Option<String>>(row, "outcome")?
+        .as_deref()
+        .map(from_json)
+        .transpose()?;
+    Ok(Row {
+        wait: Wait {
+            id: WaitId::from_bits(column::<Bits>(row, "id")?.0),
+            run: RunId::from_bits(column::<Bits>(row, "run")?.0),
+            task: TaskId::from_bits(column::<Bits>(row, "task")?.0),
+            step: StepKey::new(column::<String>(row, "name")?, column(row, "ordinal")?),
+            sources: sources.into_iter().map(Stored::into_source).collect(),
+            first: outcome.map(|Outcome { source, happened }| First { source, happened }),
+        },
+        digest: column::<Hash>(row, "digest")?.0,
+        state: column(row, "state")?,
+        answer: column::<Option<String>>(row, "answer")?
+            .as_deref()
+            .map(from_json)
+            .transpose()?,
+        answered: column::<Option<i64>>(row, "answered_ms")?.map(Timestamp::from_unix_ms),
+    })
+}
