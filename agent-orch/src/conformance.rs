@@ -3,6 +3,7 @@
 //! Each law gets a fresh journal and the clock it reads. `journal_conformance!(make)` runs them
 //! all.
 
+mod queue;
 mod recovery;
 mod steps;
 mod waits;
@@ -21,6 +22,11 @@ use crate::inbox::{Answer, NewRequest};
 use crate::journal::{ClaimRequest, Intended, Intent, Journal, NewRun, Outcome, StepKey};
 use crate::task::{Claim, NewTask, Status, Transition};
 
+pub use queue::{
+    a_reached_limit_is_passed_over, an_idle_key_gets_no_credit, nobody_starves,
+    the_order_within_a_key_is_kept, the_queues_count_what_can_be_claimed,
+    turns_are_taken_by_weight, what_is_due_next_is_known,
+};
 pub use recovery::{
     a_task_undoes_its_steps_before_it_ends, only_a_ladder_runs_what_waits_for_its_word,
     what_was_fallen_back_on_is_kept,
@@ -573,6 +579,13 @@ macro_rules! journal_conformance {
             an_awakeable_times_out,
             the_first_of_several_ends_a_wait,
             waits_end_with_their_round,
+            turns_are_taken_by_weight,
+            an_idle_key_gets_no_credit,
+            the_order_within_a_key_is_kept,
+            nobody_starves,
+            a_reached_limit_is_passed_over,
+            the_queues_count_what_can_be_claimed,
+            what_is_due_next_is_known,
         );
     };
     (@laws $make:path: $($law:ident,)+) => {

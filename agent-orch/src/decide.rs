@@ -75,6 +75,12 @@ impl Ended {
         Self::Refused { feedback }
     }
 
+    /// Ends an attempt in a failure, which goes to the recovery table.
+    #[must_use]
+    pub const fn failed(failure: Failure) -> Self {
+        Self::Failed { failure }
+    }
+
     /// Ends a lane's attempt: the change landed.
     #[must_use]
     pub const fn landed(evidence: Value) -> Self {

@@ -35,9 +35,11 @@
 mod check;
 mod config_error;
 mod lane;
+mod limit;
 mod place;
 mod pool;
 mod recovery;
+mod scheduling;
 mod supervision;
 mod text;
 
@@ -49,8 +51,10 @@ use serde::Serialize;
 
 pub use config_error::{ConfigError, Remedy};
 pub use lane::Lane;
+pub use limit::{Limit, Rate};
 pub use pool::Pool;
 pub use recovery::{Fallback, PoolRecovery, UndoWhen};
+pub use scheduling::{Preemption, Scheduling};
 pub use supervision::Supervision;
 
 use crate::error::Result;
@@ -76,6 +80,8 @@ pub struct Fleet {
     pub backoff: Backoff,
     /// Who is asked.
     pub escalation: Escalation,
+    /// Who is served when there is more work than agents.
+    pub scheduling: Scheduling,
 }
 
 /// Who is asked when no rule decides.
@@ -110,7 +116,16 @@ impl Fleet {
             recovery: RecoveryTable::default(),
             backoff: Backoff::default(),
             escalation: Escalation::default(),
+            scheduling: Scheduling::default(),
         }
+    }
+
+    /// Sets who is served when there is more work than agents. Default: by priority, equal
+    /// turns, and age, without limits.
+    #[must_use]
+    pub fn with_scheduling(mut self, scheduling: Scheduling) -> Self {
+        self.scheduling = scheduling;
+        self
     }
 
     /// Adds a pool.

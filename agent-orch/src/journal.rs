@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use crate::audit::{Audit, EventQuery, Record};
 use crate::error::Result;
+use crate::fleet::Scheduling;
 use crate::inbox::{Answer, NewRequest, Request, RequestId};
 use crate::task::{Claim, Lease, NewTask, Stage, Status, Task, Transition};
 use crate::undo::{NewUndo, Undo};
@@ -221,6 +222,36 @@ pub struct ClaimRequest {
     pub owner: AgentId,
     /// How long the lease lasts unless it is renewed.
     pub lease: std::time::Duration,
+    /// The budget that must have what a task may cost, and who is asked if it has not.
+    pub admission: Option<Admission>,
+}
+
+/// Which budget must have what a task may cost before it is begun, and who is asked if it has not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Admission {
+    /// The budget; those above it count as well.
+    pub budget: BudgetPath,
+    /// Who is asked to raise it.
+    pub route: String,
+    /// How long the question waits; then the task is rejected.
+    pub deadline: std::time::Duration,
+}
+
+impl Admission {
+    /// Names the budget, and who is asked for how long.
+    #[must_use]
+    pub fn new(
+        budget: BudgetPath,
+        route: impl Into<String>,
+        deadline: std::time::Duration,
+    ) -> Self {
+        Self {
+            budget,
+            route: route.into(),
+            deadline,
+        }
+    }
 }
 
 impl ClaimRequest {
@@ -235,8 +266,28 @@ impl ClaimRequest {
             pool: pool.into(),
             owner,
             lease: Self::LEASE_DEFAULT,
+            admission: None,
         }
     }
+
+    /// Sets the budget that must have what a task may cost. Default: none, every task is begun.
+    #[must_use]
+    pub fn with_admission(mut self, admission: Admission) -> Self {
+        self.admission = Some(admission);
+        self
+    }
+}
+
+/// The tasks of one priority that agents of a pool could claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Queue {
+    /// The pool or lane.
+    pub pool: String,
+    /// Their priority by now.
+    pub priority: u8,
+    /// How many; those that wait for a limit are not among them.
+    pub n_ready: u64,
 }
 
 /// What a sweep changed.
@@ -249,8 +300,28 @@ pub struct Swept {
     pub requests: u64,
     /// Waits whose moment came.
     pub waits: u64,
-    /// When the next request or wait is due.
+    /// Delayed tasks whose time had come.
+    pub delayed: u64,
+    /// Tasks that waited long and moved up one priority.
+    pub raised: u64,
+    /// When something is due next, as [`Journal::next_due`] says.
     pub next: Option<Timestamp>,
+}
+
+impl Swept {
+    /// The most tasks of one kind that one sweep changes, so that a large backlog does not keep
+    /// other writes waiting.
+    pub const BATCH_MAX: u32 = 256;
+
+    /// Returns whether nothing was due.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let none = Self {
+            next: self.next,
+            ..Self::default()
+        };
+        *self == none
+    }
 }
 
 /// Tasks of a run by stage and status.
@@ -321,11 +392,23 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// Atomic: all or none.
     async fn submit(&self, scope: &Scope, run: RunId, tasks: Vec<NewTask>) -> Result<u64>;
 
-    /// Gives the most urgent ready task of a pool to an agent. A task is never given to its own
-    /// author for verification.
+    /// Sets how the tasks of a run are shared: the weights of its fairness keys, how its tasks age,
+    /// and the concurrency of limit keys, which holds for all runs of the store.
     ///
     /// # Errors
-    /// The store's.
+    /// `Invalid` for values out of range; the store's.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn configure(&self, scope: &Scope, run: RunId, scheduling: &Scheduling) -> Result<()>;
+
+    /// Gives the next ready task of a pool to an agent: by priority, then by weighted turns of the
+    /// fairness keys, then by age. Passed over are tasks whose limits are reached, and those the
+    /// agent may not have: nobody verifies their own work. A task whose estimate the budget does
+    /// not cover is parked with a question `unblock_budget`.
+    ///
+    /// # Errors
+    /// The store's; those of reading a budget.
     ///
     /// # Cancel safety
     /// Atomic; a lease whose answer is lost ends by itself.
@@ -448,8 +531,9 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// Cancel safe.
     async fn open_waits(&self, run: RunId) -> Result<Vec<Wait>>;
 
-    /// Takes back leases that have ended, applies the default of overdue requests and wakes the
-    /// tasks of waits that are due.
+    /// Takes back leases that have ended, applies the default of overdue requests, wakes the tasks of
+    /// waits that are due, makes delayed tasks ready whose time has come, and moves tasks that
+    /// waited long up one priority; at most [`Swept::BATCH_MAX`] of each of the latter two.
     ///
     /// # Errors
     /// The store's.
@@ -466,6 +550,34 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Cancel safe.
     async fn task(&self, id: TaskId) -> Result<Task>;
+
+    /// Returns what agents of a run could claim, by pool and priority.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn queues(&self, run: RunId) -> Result<Vec<Queue>>;
+
+    /// Returns the earliest moment at which [`Journal::sweep`] has something to do; it may lie in
+    /// the past.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn next_due(&self) -> Result<Option<Timestamp>>;
+
+    /// Returns whether a step of the lease's round and stage has a recorded result.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn is_recorded(&self, lease: &Lease, step: &StepKey) -> Result<bool>;
 
     /// Counts the tasks of a run.
     ///

@@ -35,12 +35,13 @@ pub use decide::{Ended, GIVE_UP, Next, Policy, TRY_AGAIN, decide};
 pub use door::{Chaos, FailPoint, Fault, Hook, Point};
 pub use error::{Error, Result};
 pub use fleet::{
-    ConfigError, Escalation, Fallback, Fleet, Lane, Pool, PoolRecovery, Remedy, Supervision,
-    UndoWhen,
+    ConfigError, Escalation, Fallback, Fleet, Lane, Limit, Pool, PoolRecovery, Preemption, Rate,
+    Remedy, Scheduling, Supervision, UndoWhen,
 };
 pub use inbox::{Answer, NewRequest, Request, RequestId, Severity};
 pub use journal::{
-    ClaimRequest, Counts, Intended, Intent, Journal, NewRun, Outcome, Pass, Run, StepKey, Swept,
+    Admission, ClaimRequest, Counts, Intended, Intent, Journal, NewRun, Outcome, Pass, Queue, Run,
+    StepKey, Swept,
 };
 #[cfg(feature = "git")]
 pub use lander::Lander;

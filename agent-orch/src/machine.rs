@@ -151,6 +151,10 @@ fn stop(task: &mut Task, lease: &Lease, transition: Transition) -> Moved {
             task.status = Status::Ready;
             Moved::new("task.released", Value::Null)
         }
+        Transition::Yield => {
+            task.status = Status::Ready;
+            Moved::new("task.preempted", Value::Null)
+        }
         Transition::Park { failure } => {
             task.status = Status::Parked;
             match failure {

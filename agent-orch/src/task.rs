@@ -10,11 +10,14 @@
 
 use std::collections::BTreeMap;
 
-use agent_core::{AgentId, AttemptId, Digest, Failure, Fence, RunId, TaskId, Timestamp};
+use agent_core::{
+    AgentId, Amount, AttemptId, Digest, Failure, Fence, RunId, Scope, TaskId, Timestamp,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::fleet::Scheduling;
 use crate::recovery::Class;
 
 /// Which part of the road a task is on.
@@ -119,11 +122,20 @@ pub struct NewTask {
     pub priority: u8,
     /// What is to be done.
     pub input: Value,
+    /// Whose turn it takes among tasks of its priority; the tenant of the submitting scope if
+    /// none.
+    pub fair_key: Option<String>,
+    /// The limits its work counts against.
+    pub limit_keys: Vec<String>,
+    /// What its work may cost; it is not begun while the budget has less.
+    pub cost_estimate: Option<Amount>,
 }
 
 impl NewTask {
     /// The least urgent priority.
     pub const PRIORITY_MAX: u8 = 4;
+    /// The most limits of one task: a model, a few tools, a tenant.
+    pub const LIMIT_KEYS_MAX: usize = 8;
     /// The longest key in bytes: a path and a check's name fit.
     pub const KEY_BYTES_MAX: usize = 8_192;
     /// The largest input in bytes; bulk data belongs in a file or blob the input names.
@@ -137,6 +149,9 @@ impl NewTask {
             pool: pool.into(),
             priority: 2,
             input,
+            fair_key: None,
+            limit_keys: Vec::new(),
+            cost_estimate: None,
         }
     }
 
@@ -159,6 +174,11 @@ impl NewTask {
             status: Status::Ready,
             pool: self.pool.clone(),
             home: self.pool.clone(),
+            priority: self.priority,
+            fair_key: self
+                .fair_key
+                .clone()
+                .unwrap_or_else(|| Scope::TENANT_DEFAULT.to_owned()),
             round: 0,
             attempts: 0,
             author: None,
@@ -170,6 +190,56 @@ impl NewTask {
             ends_as: None,
             failure: None,
         }
+    }
+
+    /// Sets whose turn it takes: tasks of a priority are claimed by weighted turns of their keys.
+    /// Default: the tenant of the submitting scope.
+    #[must_use]
+    pub fn with_fair_key(mut self, key: impl Into<String>) -> Self {
+        self.fair_key = Some(key.into());
+        self
+    }
+
+    /// Adds a limit its work counts against: while as many tasks of the key are worked on as the
+    /// fleet's `[limit.KEY]` allows, it waits and others go first. Default: none.
+    #[must_use]
+    pub fn with_limit_key(mut self, key: impl Into<String>) -> Self {
+        self.limit_keys.push(key.into());
+        self
+    }
+
+    /// Sets what its work may cost. It is begun only if the budget has that much; otherwise a
+    /// person is asked and others go first. Default: none, it is begun.
+    #[must_use]
+    pub const fn with_cost_estimate(mut self, estimate: Amount) -> Self {
+        self.cost_estimate = Some(estimate);
+        self
+    }
+
+    /// Checks the sizes.
+    pub(crate) fn check(&self, input_bytes: usize) -> Result<()> {
+        if self.key.is_empty() || self.key.len() > Self::KEY_BYTES_MAX {
+            return Err(Error::invalid("task.key", "a key has 1 to 8192 bytes"));
+        }
+        if input_bytes > Self::INPUT_BYTES_MAX || self.priority > Self::PRIORITY_MAX {
+            return Err(Error::invalid(
+                "task",
+                "the input is over 1 MiB or the priority over 4",
+            ));
+        }
+        if self.limit_keys.len() > Self::LIMIT_KEYS_MAX {
+            return Err(Error::invalid(
+                "task.limit_keys",
+                "a task has at most 8 limits",
+            ));
+        }
+        for key in self.limit_keys.iter().chain(&self.fair_key) {
+            if !(1..=Scheduling::KEY_BYTES_MAX).contains(&key.len()) {
+                let reason = "a fairness or limit key has 1 to 256 bytes";
+                return Err(Error::invalid("task.fair_key or task.limit_keys", reason));
+            }
+        }
+        Ok(())
     }
 
     /// Returns the id the task has in a run, the same for every submission.
@@ -202,6 +272,10 @@ pub struct Task {
     pub pool: String,
     /// The pool that does the work stage.
     pub home: String,
+    /// Its priority by now: the submitted one, raised with its age.
+    pub priority: u8,
+    /// Whose turn it takes among tasks of its priority.
+    pub fair_key: String,
     /// How often the work began anew.
     pub round: u32,
     /// How often a lease was taken, over all stages.
@@ -336,6 +410,8 @@ pub enum Transition {
     },
     /// The same stage and round again at once: the holder stops without having failed.
     Release,
+    /// As [`Transition::Release`], because more urgent work wants the agent.
+    Yield,
     /// Waits for the answer to a request.
     #[non_exhaustive]
     Park {

@@ -1,15 +1,21 @@
 //! The journal in the embedded store, next to the ledger it commits with.
 
+mod admission;
 mod claim;
+mod configure;
+mod due;
 mod events;
 mod finish;
+mod limits;
 mod money;
+mod queue;
 mod requests;
 mod rows;
 mod runs;
 mod schema;
 mod signals;
 mod steps;
+mod submit;
 mod tasks;
 mod undo;
 mod waits;
@@ -22,9 +28,11 @@ use async_trait::async_trait;
 
 use crate::audit::{Audit, EventQuery, Record};
 use crate::error::Result;
+use crate::fleet::Scheduling;
 use crate::inbox::{Answer, NewRequest, Request, RequestId};
 use crate::journal::{
-    ClaimRequest, Counts, Intended, Intent, Journal, NewRun, Outcome, Pass, Run, Swept,
+    ClaimRequest, Counts, Intended, Intent, Journal, NewRun, Outcome, Pass, Queue, Run, StepKey,
+    Swept,
 };
 use crate::task::{Claim, Lease, NewTask, Task, Transition};
 use crate::undo::Undo;
@@ -90,11 +98,22 @@ impl Journal for Sqlite {
 
     async fn submit(&self, scope: &Scope, run: RunId, tasks: Vec<NewTask>) -> Result<u64> {
         let scope = scope.clone();
-        self.write(move |tx| tasks::submit(tx, &scope, run, &tasks))
+        self.write(move |tx| submit::submit(tx, &scope, run, &tasks))
+            .await
+    }
+
+    async fn configure(&self, scope: &Scope, run: RunId, scheduling: &Scheduling) -> Result<()> {
+        scheduling.check().map_err(Box::new)?;
+        let (scope, scheduling) = (scope.clone(), scheduling.clone());
+        self.write(move |tx| configure::configure(tx, &scope, run, &scheduling))
             .await
     }
 
     async fn claim(&self, scope: &Scope, request: ClaimRequest) -> Result<Option<Claim>> {
+        let look = request.clone();
+        if !self.db.read(move |tx| claim::may_find(tx, &look)).await? {
+            return Ok(None);
+        }
         let (scope, env) = (scope.clone(), self.env.clone());
         self.write(move |tx| claim::claim(tx, &env, &scope, &request))
             .await
@@ -159,12 +178,15 @@ impl Journal for Sqlite {
             let leases = claim::take_back(tx, &scope, None)?;
             let requests = requests::time_out(tx, &scope)?;
             let waits = waits::ring(tx, &scope)?;
-            let next = [waits::next_due(tx)?, requests::next_due(tx)?];
+            let delayed = claim::promote(tx)?;
+            let raised = due::age(tx, &scope)?;
             Ok(Swept {
                 leases,
                 requests,
                 waits,
-                next: next.into_iter().flatten().min(),
+                delayed,
+                raised,
+                next: due::next(tx)?,
             })
         })
         .await
@@ -190,6 +212,21 @@ impl Journal for Sqlite {
 
     async fn open_waits(&self, run: RunId) -> Result<Vec<Wait>> {
         self.db.read(move |tx| waits::open(tx, run)).await
+    }
+
+    async fn queues(&self, run: RunId) -> Result<Vec<Queue>> {
+        self.db.read(move |tx| queue::queues(tx, run)).await
+    }
+
+    async fn next_due(&self) -> Result<Option<Timestamp>> {
+        self.db.read(due::next).await
+    }
+
+    async fn is_recorded(&self, lease: &Lease, step: &StepKey) -> Result<bool> {
+        let (lease, step) = (lease.clone(), step.clone());
+        self.db
+            .read(move |tx| steps::is_recorded(tx, &lease, &step))
+            .await
     }
 
     async fn task(&self, id: TaskId) -> Result<Task> {

@@ -15,6 +15,7 @@ pub(super) fn check(fleet: &Fleet) -> Checked {
             add,
         ));
     }
+    fleet.scheduling.check()?;
     for (id, pool) in &fleet.pools {
         check_pool(fleet, id, pool)?;
     }

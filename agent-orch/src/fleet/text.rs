@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::place::Document;
 use super::recovery::{FallbackText, PoolRecoveryText};
+use super::scheduling::text::{LimitText, SchedulingText, TenantText};
 use super::{ConfigError, Escalation, Fleet, Lane, Pool, Remedy, Supervision, UndoWhen, check};
 use crate::error::Error;
 use crate::recovery::{Backoff, Class, RecoveryTable, Rung};
@@ -32,6 +33,12 @@ struct Manifest {
     backoff: BackoffText,
     #[serde(default)]
     escalation: EscalationText,
+    #[serde(default)]
+    scheduling: SchedulingText,
+    #[serde(default)]
+    tenant: BTreeMap<String, TenantText>,
+    #[serde(default)]
+    limit: BTreeMap<String, LimitText>,
 }
 
 #[derive(Deserialize)]
@@ -201,6 +208,7 @@ impl Manifest {
                 route: manifest.escalation.route.unwrap_or(escalation.route),
                 deadline: manifest.escalation.deadline.unwrap_or(escalation.deadline),
             },
+            scheduling: manifest.scheduling.with(manifest.tenant, manifest.limit)?,
         })
     }
 }

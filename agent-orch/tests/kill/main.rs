@@ -14,7 +14,6 @@
     clippy::disallowed_methods,
     reason = "a killer of processes waits in real time and is told by variables"
 )]
-
 #![expect(clippy::print_stdout, reason = "a child talks to its parent")]
 
 mod check;

@@ -2,36 +2,56 @@
 
 use agent_core::store::{Tx, sql};
 use agent_core::{AttemptId, Env, Fence, RunId, Scope, TaskId, Timestamp};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, ToSql, params};
 use serde_json::{Value, json};
 
 use super::events::{self, Entry};
 use super::rows::{Bits, run_bits, signed, task_bits, unsigned};
 use super::tasks::{count, load, set_status};
+use super::{admission, queue};
 use crate::error::{Error, Result};
-use crate::journal::ClaimRequest;
-use crate::task::{Claim, Lease, Status};
+use crate::journal::{ClaimRequest, Swept};
+use crate::task::{Claim, Lease, Status, Task};
 
-/// Makes delayed tasks ready whose time has come.
-fn promote(tx: &Tx<'_>) -> Result<()> {
+/// Makes delayed tasks ready whose time has come, at most one batch, the earliest first.
+pub(super) fn promote(tx: &Tx<'_>) -> Result<u64> {
     let due: Vec<Bits> = {
         let mut statement = tx
             .sql()
             .prepare_cached(
-                "SELECT id FROM orch_task WHERE status = 'delayed' AND not_before_ms <= ?1",
+                "SELECT id FROM orch_task WHERE status = 'delayed' AND not_before_ms <= ?1
+                 ORDER BY not_before_ms LIMIT ?2",
             )
             .map_err(sql("find delayed tasks"))?;
-        let rows = statement.query_map([tx.now().as_unix_ms()], |row| row.get(0));
+        let key = params![tx.now().as_unix_ms(), Swept::BATCH_MAX];
+        let rows = statement.query_map(key, |row| row.get(0));
         rows.and_then(Iterator::collect)
             .map_err(sql("find delayed tasks"))?
     };
-    for id in due {
+    for id in &due {
         set_status(tx, &load(tx, TaskId::from_bits(id.0))?, Status::Ready)?;
     }
-    Ok(())
+    Ok(u64::try_from(due.len()).unwrap_or(u64::MAX))
 }
 
-/// Gives the most urgent ready task to an agent.
+/// Returns whether a claim may find something: a read, so that looking in vain writes nothing.
+pub(super) fn may_find(tx: &Tx<'_>, request: &ClaimRequest) -> Result<bool> {
+    if queue::head(tx, request)?.is_some() {
+        return Ok(true);
+    }
+    Ok(tx
+        .sql()
+        .prepare_cached(
+            "SELECT 1 FROM orch_task WHERE status = 'delayed' AND not_before_ms <= ?1 LIMIT 1",
+        )
+        .and_then(|mut s| s.exists([tx.now().as_unix_ms()]))
+        .map_err(sql("find delayed tasks"))?)
+}
+
+/// How many tasks without a budget one claim parks before it comes back empty; the next goes on.
+const PARKED_MAX: usize = 64;
+
+/// Gives the next ready task to an agent.
 pub(super) fn claim(
     tx: &Tx<'_>,
     env: &Env,
@@ -39,36 +59,40 @@ pub(super) fn claim(
     request: &ClaimRequest,
 ) -> Result<Option<Claim>> {
     promote(tx)?;
-    let owner = Bits(request.owner.to_bits());
-    let found: Option<Bits> = tx
-        .sql()
-        .prepare_cached(
-            "SELECT id FROM orch_task
-             WHERE status = 'ready' AND run = ?1 AND pool = ?2
-               AND (stage <> 'verify' OR author IS NOT ?3) AND avoid IS NOT ?3
-             ORDER BY priority, seq LIMIT 1",
-        )
-        .and_then(|mut s| {
-            s.query_row(params![run_bits(request.run), request.pool, owner], |row| {
-                row.get(0)
-            })
-            .optional()
-        })
-        .map_err(sql("find a ready task"))?;
-    let Some(Bits(id)) = found else {
-        return Ok(None);
-    };
-    let mut task = load(tx, TaskId::from_bits(id))?;
+    for _ in 0..PARKED_MAX {
+        let Some(head) = queue::head(tx, request)? else {
+            return Ok(None);
+        };
+        let task = load(tx, TaskId::from_bits(head.id.0))?;
+        if admission::is_covered(tx, scope, request, &task)? {
+            queue::charge(tx, head)?;
+            return Ok(Some(lease(tx, env, scope, request, task)?));
+        }
+    }
+    Ok(None)
+}
+
+fn lease(
+    tx: &Tx<'_>,
+    env: &Env,
+    scope: &Scope,
+    request: &ClaimRequest,
+    mut task: Task,
+) -> Result<Claim> {
+    let (id, owner) = (task_bits(task.id), Bits(request.owner.to_bits()));
     let until = tx.now().after(request.lease);
+    let spot = queue::spot(tx, id)?;
+    queue::shift(tx, &spot, &spot.with_status(Status::Leased))?;
     let (fence, wakes): (i64, i64) = tx
         .sql()
         .prepare_cached(
             "UPDATE orch_task SET status = 'leased', owner = ?2, fence = fence + 1, lease_ms = ?3,
-                attempts = attempts + 1, updated_ms = ?4 WHERE id = ?1 RETURNING fence, wakes",
+                attempts = attempts + 1, updated_ms = ?4, line = NULL
+             WHERE id = ?1 RETURNING fence, wakes",
         )
         .and_then(|mut s| {
             s.query_row(
-                params![Bits(id), owner, until.as_unix_ms(), tx.now().as_unix_ms()],
+                params![id, owner, until.as_unix_ms(), tx.now().as_unix_ms()],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
         })
@@ -93,7 +117,7 @@ pub(super) fn claim(
     entry.task = Some(task.id);
     entry.fence = Some(lease.fence);
     events::append(tx, &entry)?;
-    Ok(Some(Claim { task, lease }))
+    Ok(Claim { task, lease })
 }
 
 /// Returns an error unless the lease still holds.
@@ -138,33 +162,35 @@ pub(super) fn heartbeat(tx: &Tx<'_>, lease: &Lease) -> Result<Timestamp> {
 
 /// Takes back leases: those that have ended, or all of a run.
 pub(super) fn take_back(tx: &Tx<'_>, scope: &Scope, all_of: Option<RunId>) -> Result<u64> {
-    let held: Vec<Bits> = {
-        let mut statement = tx
-            .sql()
-            .prepare_cached(
-                "SELECT id FROM orch_task
-                 WHERE status = 'leased' AND (lease_ms <= ?1 OR run = ?2)",
-            )
-            .map_err(sql("find ended leases"))?;
-        let rows = statement.query_map(
-            params![tx.now().as_unix_ms(), all_of.map(run_bits)],
-            |row| row.get(0),
-        );
-        rows.and_then(Iterator::collect)
-            .map_err(sql("find ended leases"))?
+    let held = match all_of {
+        Some(run) => held(
+            tx,
+            "SELECT id FROM orch_task WHERE status = 'leased' AND run = ?1",
+            run_bits(run),
+        )?,
+        None => held(
+            tx,
+            "SELECT id FROM orch_task WHERE status = 'leased' AND lease_ms <= ?1",
+            tx.now().as_unix_ms(),
+        )?,
     };
     for id in &held {
         let task = load(tx, TaskId::from_bits(id.0))?;
         set_status(tx, &task, Status::Ready)?;
-        let entry = Entry::of(scope, "lease.ended", &task.pool, Value::Null);
-        events::append(
-            tx,
-            &Entry {
-                run: Some(task.run),
-                task: Some(task.id),
-                ..entry
-            },
-        )?;
+        let mut entry = Entry::of(scope, "lease.ended", &task.pool, Value::Null);
+        (entry.run, entry.task) = (Some(task.run), Some(task.id));
+        events::append(tx, &entry)?;
     }
     Ok(u64::try_from(held.len()).unwrap_or(u64::MAX))
+}
+
+fn held(tx: &Tx<'_>, query: &str, key: impl ToSql) -> Result<Vec<Bits>> {
+    let mut statement = tx
+        .sql()
+        .prepare_cached(query)
+        .map_err(sql("find leases to end"))?;
+    let rows = statement.query_map([key], |row| row.get(0));
+    Ok(rows
+        .and_then(Iterator::collect)
+        .map_err(sql("find leases to end"))?)
 }

@@ -1,10 +1,11 @@
 //! The tables of this crate.
 
+mod queue;
 mod undo;
 mod waits;
 
 /// The migrations, one per version.
-pub(super) const STEPS: &[&str] = &[V1, V2, undo::UNDO, waits::WAITS];
+pub(super) const STEPS: &[&str] = &[V1, V2, undo::UNDO, waits::WAITS, queue::QUEUE];
 
 const V1: &str = "
 CREATE TABLE orch_run (

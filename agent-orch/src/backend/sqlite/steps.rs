@@ -80,6 +80,11 @@ fn recorded(tx: &Tx<'_>, lease: &Lease, step: &StepKey) -> Result<Value> {
     from_json(outcome.as_deref().unwrap_or("null"))
 }
 
+/// Returns whether a step has a recorded result.
+pub(super) fn is_recorded(tx: &Tx<'_>, lease: &Lease, step: &StepKey) -> Result<bool> {
+    Ok(find(tx, lease, step)?.is_some_and(|known| known.state == StepState::Done))
+}
+
 /// The key of the money held for one try; a try that failed was settled, so the next one needs
 /// its own.
 fn hold_key(key: &IdempotencyKey, n_try: u32) -> Result<IdempotencyKey> {

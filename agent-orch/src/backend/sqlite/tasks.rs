@@ -1,70 +1,17 @@
-//! Tasks: submission, counting, reading and writing their rows.
+//! Tasks: counting, reading and writing their rows.
 
 use std::collections::BTreeMap;
 
 use agent_core::store::{Tx, sql};
-use agent_core::{AgentId, RunId, Scope, TaskId, Timestamp};
+use agent_core::{AgentId, RunId, TaskId, Timestamp};
 use rusqlite::{Row, params};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::events::{self, Entry};
 use super::rows::{Bits, column, from_json, run_bits, task_bits, to_json, unsigned};
-use super::waits;
+use super::{due, queue, waits};
 use crate::error::{Error, Result};
 use crate::journal::Counts;
-use crate::task::{NewTask, Stage, Status, Task};
-
-/// Adds tasks that are not there yet.
-pub(super) fn submit(tx: &Tx<'_>, scope: &Scope, run: RunId, tasks: &[NewTask]) -> Result<u64> {
-    let mut added = 0_u64;
-    for task in tasks {
-        let input = task.input.to_string();
-        if task.key.is_empty() || task.key.len() > NewTask::KEY_BYTES_MAX {
-            return Err(Error::invalid("task.key", "a key has 1 to 8192 bytes"));
-        }
-        if input.len() > NewTask::INPUT_BYTES_MAX || task.priority > NewTask::PRIORITY_MAX {
-            return Err(Error::invalid(
-                "task",
-                "the input is over 1 MiB or the priority over 4",
-            ));
-        }
-        let id = task.id(run);
-        let inserted = tx
-            .sql()
-            .prepare_cached(
-                "INSERT OR IGNORE INTO orch_task
-                 (id, run, key, input, stage, status, pool, home, priority, created_ms, updated_ms)
-                 VALUES (?1, ?2, ?3, ?4, 'work', 'ready', ?5, ?5, ?6, ?7, ?7)",
-            )
-            .and_then(|mut s| {
-                s.execute(params![
-                    task_bits(id),
-                    run_bits(run),
-                    task.key,
-                    input,
-                    task.pool,
-                    task.priority,
-                    tx.now().as_unix_ms(),
-                ])
-            })
-            .map_err(sql("add a task"))?;
-        if inserted == 1 {
-            count(tx, run, Stage::Work, Status::Ready, 1)?;
-            added = added.saturating_add(1);
-        }
-    }
-    if added > 0 {
-        let entry = Entry::of(scope, "tasks.submitted", "", json!({ "added": added }));
-        events::append(
-            tx,
-            &Entry {
-                run: Some(run),
-                ..entry
-            },
-        )?;
-    }
-    Ok(added)
-}
+use crate::task::{Stage, Status, Task};
 
 /// Moves one task from one cell of the counts to another.
 pub(super) fn count(tx: &Tx<'_>, run: RunId, stage: Stage, status: Status, by: i64) -> Result<()> {
@@ -108,12 +55,17 @@ pub(super) fn store(
 ) -> Result<()> {
     waits::close(tx, before, after)?;
     let failure = after.failure.as_ref().map(to_json).transpose()?;
+    let spot = queue::spot(tx, task_bits(after.id))?;
+    let moved = spot.moved(after, avoid.map(|agent| Bits(agent.to_bits())));
+    let line = queue::shift(tx, &spot, &moved)?;
+    let rises = due::rises(tx, moved.run, moved.rank)?;
     tx.sql()
         .prepare_cached(
             "UPDATE orch_task SET stage = ?2, status = ?3, pool = ?4, round = ?5, author = ?6,
                 avoid = ?7, output = ?8, feedback = ?9, failures = ?10, failure = ?11,
                 not_before_ms = ?12, updated_ms = ?13, owner = NULL, lease_ms = NULL,
-                home = ?14, retries = ?15, choices = ?16, ends_as = ?17
+                home = ?14, retries = ?15, choices = ?16, ends_as = ?17,
+                line = ?18, rises_ms = ?19
              WHERE id = ?1",
         )
         .and_then(|mut s| {
@@ -135,6 +87,8 @@ pub(super) fn store(
                 after.retries,
                 serde_json::to_string(&after.choices).unwrap_or_default(),
                 after.ends_as.map(Status::name),
+                line,
+                rises,
             ])
         })
         .map_err(sql("move a task on"))?;
@@ -151,16 +105,21 @@ pub(super) fn set_status(tx: &Tx<'_>, task: &Task, status: Status) -> Result<()>
         };
         waits::close(tx, task, &ended)?;
     }
+    let spot = queue::spot(tx, task_bits(task.id))?;
+    let line = queue::shift(tx, &spot, &spot.with_status(status))?;
+    let rises = due::rises(tx, spot.run, spot.rank)?;
     tx.sql()
         .prepare_cached(
             "UPDATE orch_task SET status = ?2, owner = NULL, lease_ms = NULL, not_before_ms = NULL,
-                updated_ms = ?3 WHERE id = ?1",
+                updated_ms = ?3, line = ?4, rises_ms = ?5 WHERE id = ?1",
         )
         .and_then(|mut s| {
             s.execute(params![
                 task_bits(task.id),
                 status.name(),
-                tx.now().as_unix_ms()
+                tx.now().as_unix_ms(),
+                line,
+                rises,
             ])
         })
         .map_err(sql("change a task's status"))?;
@@ -227,6 +186,8 @@ fn parse(row: &Row<'_>) -> Result<Task> {
         status: text("status")?.parse()?,
         pool: text("pool")?,
         home: text("home")?,
+        priority: column(row, "rank")?,
+        fair_key: text("fair")?,
         round: column(row, "round")?,
         attempts: column(row, "attempts")?,
         author: agent("author")?,
