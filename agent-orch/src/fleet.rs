@@ -38,7 +38,10 @@ mod lane;
 mod limit;
 mod place;
 mod pool;
+mod probes;
 mod recovery;
+mod registry;
+mod scale;
 mod scheduling;
 mod supervision;
 mod text;
@@ -53,12 +56,17 @@ pub use config_error::{ConfigError, Remedy};
 pub use lane::Lane;
 pub use limit::{Limit, Rate};
 pub use pool::Pool;
+pub use probes::Probes;
 pub use recovery::{Fallback, PoolRecovery, UndoWhen};
+pub use registry::Retirement;
+pub use scale::{Scale, Scaler};
 pub use scheduling::{Preemption, Scheduling};
-pub use supervision::Supervision;
+pub use supervision::{Branch, Supervision};
+pub(crate) use text::duration;
 
 use crate::error::Result;
 use crate::recovery::{Backoff, RecoveryTable};
+use crate::restart::OnMeltdown;
 
 /// A whole fleet.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,8 +76,11 @@ pub struct Fleet {
     pub name: String,
     /// The most the whole fleet may spend.
     pub budget: Amount,
-    /// How crashed agents are restarted.
+    /// How the root treats its children, and how the agents of pools are supervised that do not
+    /// say otherwise.
     pub supervisor: Supervision,
+    /// The supervisors under the root by name.
+    pub supervisors: BTreeMap<String, Branch>,
     /// The pools by name.
     pub pools: BTreeMap<String, Pool>,
     /// The merge lanes by name.
@@ -82,6 +93,8 @@ pub struct Fleet {
     pub escalation: Escalation,
     /// Who is served when there is more work than agents.
     pub scheduling: Scheduling,
+    /// Which agents are retired.
+    pub registry: Retirement,
 }
 
 /// Who is asked when no rule decides.
@@ -111,12 +124,14 @@ impl Fleet {
             name: name.into(),
             budget,
             supervisor: Supervision::default(),
+            supervisors: BTreeMap::new(),
             pools: BTreeMap::new(),
             lanes: BTreeMap::new(),
             recovery: RecoveryTable::default(),
             backoff: Backoff::default(),
             escalation: Escalation::default(),
             scheduling: Scheduling::default(),
+            registry: Retirement::new(),
         }
     }
 
@@ -140,6 +155,39 @@ impl Fleet {
     pub fn with_lane(mut self, name: impl Into<String>, lane: Lane) -> Self {
         self.lanes.insert(name.into(), lane);
         self
+    }
+
+    /// Adds a supervisor over pools, lanes and other supervisors.
+    #[must_use]
+    pub fn with_supervisor(mut self, name: impl Into<String>, branch: Branch) -> Self {
+        self.supervisors.insert(name.into(), branch);
+        self
+    }
+
+    /// Returns the supervisor that a child, such as `pool.menders`, is under; none for the root.
+    #[must_use]
+    pub fn supervisor_of(&self, child: &str) -> Option<&str> {
+        let mut branches = self.supervisors.iter();
+        let found = branches.find(|(_, branch)| branch.children.iter().any(|c| c == child));
+        found.map(|(name, _)| name.as_str())
+    }
+
+    /// Returns how the agents of a pool or lane, such as `pool.menders`, are supervised.
+    #[must_use]
+    pub fn supervision_of(&self, place: &str) -> Supervision {
+        let pool = place
+            .strip_prefix("pool.")
+            .and_then(|name| self.pools.get(name));
+        pool.and_then(|pool| pool.supervision)
+            .unwrap_or_else(|| self.supervision_by_default(place))
+    }
+
+    /// As the root says; but where a supervisor was put above a pool, it is to see a meltdown.
+    fn supervision_by_default(&self, place: &str) -> Supervision {
+        match self.supervisor_of(place) {
+            Some(_) => self.supervisor.with_on_meltdown(OnMeltdown::Escalate),
+            None => self.supervisor.with_on_meltdown(OnMeltdown::Quarantine),
+        }
     }
 
     /// Reads a manifest and checks it.

@@ -23,7 +23,7 @@ pub mod report;
 mod restart;
 mod runner;
 mod stack;
-mod supervise;
+pub mod supervise;
 mod supervisor;
 mod task;
 mod undo;
@@ -35,8 +35,8 @@ pub use decide::{Ended, GIVE_UP, Next, Policy, TRY_AGAIN, decide};
 pub use door::{Chaos, FailPoint, Fault, Hook, Point};
 pub use error::{Error, Result};
 pub use fleet::{
-    ConfigError, Escalation, Fallback, Fleet, Lane, Limit, Pool, PoolRecovery, Preemption, Rate,
-    Remedy, Scheduling, Supervision, UndoWhen,
+    Branch, ConfigError, Escalation, Fallback, Fleet, Lane, Limit, Pool, PoolRecovery, Preemption,
+    Probes, Rate, Remedy, Retirement, Scale, Scaler, Scheduling, Supervision, UndoWhen,
 };
 pub use inbox::{Answer, NewRequest, Request, RequestId, Severity};
 pub use journal::{
@@ -46,7 +46,7 @@ pub use journal::{
 #[cfg(feature = "git")]
 pub use lander::Lander;
 pub use recovery::{Action, Backoff, Class, RecoveryTable, Rung};
-pub use restart::{Decision, Intensity, Restart, RestartState, Strategy};
+pub use restart::{Intensity, OnMeltdown, Restart, RestartDelay, Strategy};
 pub use runner::AgentFactory;
 pub use stack::{Layer, Layers, Stack, StackConfig, agent_id};
 pub use supervisor::{Progress, RunHandle, Supervisor};

@@ -21,6 +21,7 @@ use crate::door::{Door, InjectedCrash};
 use crate::error::{Error, Result, failure_of};
 use crate::fleet::Fleet;
 use crate::journal::{ClaimRequest, Journal};
+use crate::supervise::Signal;
 use crate::task::{Alternative, Claim, Lease, Stage, Task, Transition};
 use crate::undo::Unwinder;
 
@@ -78,34 +79,34 @@ pub(crate) struct Member {
     pub(crate) has_others: bool,
 }
 
-/// Works until the token is canceled. Ends with a failure when the agent's code crashed or the
-/// journal cannot be reached, which the supervisor handles.
+/// Works until it is told to end, at once or after the attempt under way. Ends with a failure when
+/// the agent's code crashed or the journal cannot be reached, which the supervisor handles.
 pub(crate) async fn work(
     shared: Arc<Shared>,
     member: Member,
     factory: AgentFactory,
-    cancel: CancellationToken,
+    signal: Signal,
 ) -> Result<(), Failure> {
     let agent = factory();
     let request = ClaimRequest::new(shared.run, member.pool.clone(), member.id);
-    while !cancel.is_cancelled() {
+    while !signal.is_draining() {
         let claim = shared.journal.claim(&member.scope, request.clone()).await;
         match claim.map_err(|e| failure_of(&e))? {
-            Some(claim) => attempt(&shared, &member, agent.as_ref(), claim, &cancel).await?,
-            None => idle(&shared, &member, &cancel).await,
+            Some(claim) => attempt(&shared, &member, agent.as_ref(), claim, signal.token()).await?,
+            None => idle(&shared, &member, &signal).await,
         }
     }
     Ok(())
 }
 
-async fn idle(shared: &Shared, member: &Member, cancel: &CancellationToken) {
+async fn idle(shared: &Shared, member: &Member, signal: &Signal) {
     let Some(bell) = shared.bells.get(&member.pool) else {
         return;
     };
     tokio::select! {
         () = bell.notified() => {}
         () = shared.env.clock.sleep(POLL) => {}
-        () = cancel.cancelled() => {}
+        () = signal.draining() => {}
     }
 }
 

@@ -1,29 +1,105 @@
-//! Supervision of running children: the tasks around the pure decisions of [`crate::restart`].
+//! Supervision of running children: one task runs a whole tree of them and does what the pure
+//! [`Tree`] decides.
+//!
+//! A child is a future that is made anew at each start. It is told to stop by a [`Signal`]; one
+//! that never awaits cannot be stopped or aborted and holds its thread, as any future does.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use agent_core::{CancellationToken, Env};
+//! use agent_orch::Supervision;
+//! use agent_orch::supervise::{Child, Group, Supervise, Unwatched};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> agent_orch::Result<()> {
+//! let child = Child::new("greeter", |signal| async move {
+//!     signal.canceled().await;
+//!     Ok(())
+//! });
+//! let root = Group::new("root", Supervision::new()).with_child(child);
+//! let (tree, handle) = Supervise::new(root, &Env::system(), Arc::new(Unwatched))?;
+//! let cancel = CancellationToken::new();
+//! let (_ended, running) = tokio::join!(tree.run(cancel.clone()), async {
+//!     let running = handle.running().await;
+//!     cancel.cancel();
+//!     running
+//! });
+//! assert_eq!(running?, ["greeter"]);
+//! # Ok(())
+//! # }
+//! ```
 
-use std::collections::HashMap;
+mod handle;
+mod runtime;
+mod tree;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::{CancellationToken, Clock, ClockExt, Failure};
+use agent_core::{CancellationToken, Failure};
+use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 use crate::fleet::Supervision;
-use crate::restart::{Decision, RestartState};
 
-/// How long a child may take to stop before it is aborted.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+pub use handle::Handle;
+pub use runtime::Supervise;
+pub use tree::{Action, Event, NodeId, Tree};
 
-/// Starts a child; it ends when its token is canceled.
-pub(crate) type Start =
-    Arc<dyn Fn(CancellationToken) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync>;
+/// What a running child is told.
+#[derive(Clone, Debug, Default)]
+pub struct Signal {
+    drain: CancellationToken,
+    cancel: CancellationToken,
+}
 
-/// One child of a supervisor.
+impl Signal {
+    /// Returns whether the child is to end when it has finished what it is at.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_cancelled()
+    }
+
+    /// Waits until the child is to end when it has finished what it is at, or at once.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn draining(&self) {
+        self.drain.cancelled().await;
+    }
+
+    /// Waits until the child is to end at once.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn canceled(&self) {
+        self.cancel.cancelled().await;
+    }
+
+    /// Returns what is canceled when the child is to end at once.
+    #[must_use]
+    pub const fn token(&self) -> &CancellationToken {
+        &self.cancel
+    }
+
+    fn drain(&self) {
+        self.drain.cancel();
+    }
+
+    fn cancel(&self) {
+        self.drain.cancel();
+        self.cancel.cancel();
+    }
+}
+
+type Start = Arc<dyn Fn(Signal) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync>;
+
+/// A child: a future that is made anew at each start.
 #[derive(Clone)]
-pub(crate) struct Child {
-    pub(crate) name: String,
-    pub(crate) start: Start,
+pub struct Child {
+    name: Arc<str>,
+    start: Start,
 }
 
 impl fmt::Debug for Child {
@@ -34,144 +110,134 @@ impl fmt::Debug for Child {
     }
 }
 
-/// How a supervisor ended.
+impl Child {
+    /// Describes a child. Its name is unique in its tree.
+    pub fn new<F, Fut>(name: impl Into<Arc<str>>, start: F) -> Self
+    where
+        F: Fn(Signal) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), Failure>> + Send + 'static,
+    {
+        Self {
+            name: name.into(),
+            start: Arc::new(move |signal| Box::pin(start(signal))),
+        }
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A supervisor and what it supervises.
+#[derive(Clone, Debug)]
+pub struct Group {
+    name: Arc<str>,
+    supervision: Supervision,
+    is_pool: bool,
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Child(Child),
+    Group(Group),
+}
+
+impl Group {
+    /// Describes a supervisor without children. Its name is unique in its tree.
+    #[must_use]
+    pub fn new(name: impl Into<Arc<str>>, supervision: Supervision) -> Self {
+        Self {
+            name: name.into(),
+            supervision,
+            is_pool: false,
+            parts: Vec::new(),
+        }
+    }
+
+    /// As [`Group::new`], for children that are alike: they stop all at once, not one after the
+    /// other in reverse order.
+    #[must_use]
+    pub fn pool(name: impl Into<Arc<str>>, supervision: Supervision) -> Self {
+        Self {
+            is_pool: true,
+            ..Self::new(name, supervision)
+        }
+    }
+
+    /// Adds a child after the others. Default: none.
+    #[must_use]
+    pub fn with_child(mut self, child: Child) -> Self {
+        self.parts.push(Part::Child(child));
+        self
+    }
+
+    /// Adds a supervisor after the other children. Default: none.
+    #[must_use]
+    pub fn with_group(mut self, group: Self) -> Self {
+        self.parts.push(Part::Group(group));
+        self
+    }
+}
+
+/// What supervision did.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Supervised {
-    /// Every child ended and none was to be restarted, or the supervisor was canceled.
-    Ended,
-    /// Too many restarts; all children are stopped.
-    Meltdown {
+#[non_exhaustive]
+pub enum Notice {
+    /// A child ended and is restarted, with whom its supervisor restarts with it.
+    Restarting {
+        /// The child, or the supervisor that failed as one.
+        child: Arc<str>,
+        /// How it ended.
+        failure: Failure,
+        /// How long after all to be stopped are down.
+        wait: Duration,
+    },
+    /// A child failed and is not restarted.
+    Left {
+        /// The child.
+        child: Arc<str>,
+        /// How it ended.
+        failure: Failure,
+    },
+    /// A supervisor had too many restarts and fails as a child of the one above it.
+    Escalated {
+        /// The supervisor.
+        group: Arc<str>,
         /// The child whose failure was one too many.
-        child: String,
-        /// Its failure.
+        child: Arc<str>,
+        /// That failure.
+        failure: Failure,
+    },
+    /// A supervisor had too many restarts; what it supervises is stopped until it is released.
+    Quarantined {
+        /// The supervisor.
+        group: Arc<str>,
+        /// The child whose failure was one too many.
+        child: Arc<str>,
+        /// That failure.
         failure: Failure,
     },
 }
 
-struct Running {
-    tasks: JoinSet<Result<(), Failure>>,
-    /// Which child a tokio task is.
-    children: HashMap<Id, usize>,
-    /// How each child is stopped, while it runs.
-    handles: HashMap<usize, (CancellationToken, AbortHandle)>,
+/// Sees what supervision does, in order and before it is done.
+///
+/// Supervision waits for it, so that nothing is lost and nothing piles up: an implementation that
+/// records should queue.
+#[async_trait]
+pub trait Watch: fmt::Debug + Send + Sync + 'static {
+    /// Takes one notice.
+    async fn notice(&self, notice: Notice);
 }
 
-impl Running {
-    fn start(&mut self, n: usize, child: &Child, parent: &CancellationToken) {
-        let token = parent.child_token();
-        let handle = self.tasks.spawn((child.start)(token.clone()));
-        self.children.insert(handle.id(), n);
-        self.handles.insert(n, (token, handle));
-    }
+/// Watches nothing.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "it has nothing to hold")]
+pub struct Unwatched;
 
-    /// Waits for the next child to end.
-    async fn next(&mut self) -> Option<(usize, Option<Failure>)> {
-        let (id, result) = match self.tasks.join_next_with_id().await? {
-            Ok((id, result)) => (id, result.err()),
-            Err(error) => (error.id(), Some(panicked(&error))),
-        };
-        let n = self.children.remove(&id)?;
-        self.handles.remove(&n);
-        Some((n, result))
-    }
-
-    /// Stops one child and waits until it ended.
-    async fn stop(&mut self, n: usize, clock: &dyn Clock) {
-        let Some((token, handle)) = self.handles.get(&n).cloned() else {
-            return;
-        };
-        token.cancel();
-        let deadline = clock.now().after(SHUTDOWN_MAX);
-        while self.handles.contains_key(&n) {
-            if clock.deadline(deadline, self.next()).await.is_none() {
-                handle.abort();
-                self.next().await;
-            }
-        }
-    }
-}
-
-fn panicked(error: &JoinError) -> Failure {
-    Failure::new(
-        agent_core::ErrorKind::Internal,
-        agent_core::Retry::Unknown,
-        "orch.panicked",
-        if error.is_cancelled() {
-            "the agent was aborted"
-        } else {
-            "the agent panicked"
-        },
-        "look at the panic's message in the host's log",
-    )
-}
-
-/// Runs children until all have ended, the token is canceled, or there is a meltdown.
-/// `restarted` is told about every restart before it happens.
-pub(crate) async fn supervise<R, Fut>(
-    children: &[Child],
-    supervision: &Supervision,
-    clock: &dyn Clock,
-    cancel: &CancellationToken,
-    restarted: R,
-) -> Supervised
-where
-    R: Fn(String, Failure) -> Fut,
-    Fut: Future<Output = ()>,
-{
-    let mut state = RestartState::new(supervision.strategy, supervision.intensity);
-    let mut running = Running {
-        tasks: JoinSet::new(),
-        children: HashMap::new(),
-        handles: HashMap::new(),
-    };
-    for (n, child) in children.iter().enumerate() {
-        running.start(n, child, cancel);
-    }
-    while let Some((n, failure)) = running.next().await {
-        if cancel.is_cancelled() {
-            continue;
-        }
-        let failed = failure.is_some();
-        let decision = state.decide(n, children.len(), supervision.restart, failed, clock.now());
-        let failure = failure.unwrap_or_else(ended);
-        let name = children
-            .get(n)
-            .map(|child| child.name.clone())
-            .unwrap_or_default();
-        match decision {
-            Decision::Leave => {}
-            Decision::Restart(range) => {
-                restarted(name, failure).await;
-                for n in range.clone().rev() {
-                    running.stop(n, clock).await;
-                }
-                for n in range {
-                    if let Some(child) = children.get(n) {
-                        running.start(n, child, cancel);
-                    }
-                }
-            }
-            Decision::Meltdown => {
-                for n in (0..children.len()).rev() {
-                    running.stop(n, clock).await;
-                }
-                return Supervised::Meltdown {
-                    child: name,
-                    failure,
-                };
-            }
-        }
-    }
-    Supervised::Ended
-}
-
-/// What is reported of a permanent child that ended without a failure.
-fn ended() -> Failure {
-    Failure::new(
-        agent_core::ErrorKind::Internal,
-        agent_core::Retry::Safe,
-        "orch.ended",
-        "a permanent agent ended",
-        "make it transient if it may end",
-    )
+#[async_trait]
+impl Watch for Unwatched {
+    async fn notice(&self, _notice: Notice) {}
 }

@@ -1,6 +1,8 @@
 //! The fleet at work: one supervisor per pool and lane, a sweeper, and the handle a host drives
 //! the run with.
 
+mod record;
+mod tree;
 mod waits;
 
 use std::collections::BTreeMap;
@@ -22,9 +24,9 @@ use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::inbox::{Answer, Request, RequestId};
 use crate::journal::{Counts, Run};
-use crate::runner::{AgentFactory, Member, Shared, work};
+use crate::runner::{AgentFactory, Shared};
 use crate::stack::Stack;
-use crate::supervise::{Child, Supervised, supervise};
+use crate::supervise::{Handle, Supervise};
 use crate::task::{NewTask, Status};
 use crate::undo::{Undo, UndoHandler, Unwinder};
 use crate::wait::Wait;
@@ -132,20 +134,31 @@ impl Supervisor {
             moved: Notify::new(),
             fleet: self.fleet,
         });
+        let health = Arc::new(Health::default());
+        let names = members
+            .members
+            .iter()
+            .map(|m| (m.id, m.budget.as_str().to_owned()))
+            .collect();
+        let root = tree::tree(&shared, &shared.fleet, members.members, &self.agents)?;
+        let (recorder, recording) = record::recorder(&health);
+        let (tree, handle) = Supervise::new(root, &shared.env, Arc::new(recorder))?;
+        let (cancel, tracker) = (CancellationToken::new(), TaskTracker::new());
+        let scope = host.clone().with_run(run.id);
+        tracker.spawn(tree.run(cancel.clone()));
+        tracker.spawn(recording.run(Arc::clone(&shared), scope));
         let handle = RunHandle {
-            shared: Arc::clone(&shared),
+            shared,
             run,
             host,
-            names: members
-                .members
-                .iter()
-                .map(|m| (m.id, m.budget.as_str().to_owned()))
-                .collect(),
-            cancel: CancellationToken::new(),
-            tracker: TaskTracker::new(),
-            health: Arc::new(Health::default()),
+            names,
+            cancel,
+            tracker,
+            health,
+            tree: handle,
         };
-        handle.start_all(members.members, &self.agents)?;
+        handle.tracker.spawn(handle.sweep());
+        handle.tracker.close();
         Ok(handle)
     }
 }
@@ -167,6 +180,7 @@ pub struct RunHandle {
     cancel: CancellationToken,
     tracker: TaskTracker,
     health: Arc<Health>,
+    tree: Handle,
 }
 
 impl Drop for RunHandle {
@@ -184,89 +198,6 @@ impl fmt::Debug for Shared {
 }
 
 impl RunHandle {
-    fn start_all(
-        &self,
-        members: Vec<Member>,
-        agents: &BTreeMap<String, AgentFactory>,
-    ) -> Result<()> {
-        let mut places: BTreeMap<String, Vec<Child>> = BTreeMap::new();
-        for member in members {
-            let agent = self.agent_of(&member.pool);
-            let factory = agents
-                .get(agent)
-                .ok_or_else(|| Error::not_found("registered agent", agent))?;
-            let (shared, factory) = (Arc::clone(&self.shared), Arc::clone(factory));
-            let name = member.budget.as_str().to_owned();
-            let place = member.pool.clone();
-            let start: crate::supervise::Start = Arc::new(move |token| {
-                Box::pin(work(
-                    Arc::clone(&shared),
-                    member.clone(),
-                    Arc::clone(&factory),
-                    token,
-                ))
-            });
-            places.entry(place).or_default().push(Child { name, start });
-        }
-        for (place, children) in places {
-            self.tracker.spawn(self.supervise(place, children));
-        }
-        self.tracker.spawn(self.sweep());
-        self.tracker.close();
-        Ok(())
-    }
-
-    fn agent_of(&self, place: &str) -> &str {
-        let fleet = &self.shared.fleet;
-        fleet.pools.get(place).map_or_else(
-            || {
-                fleet
-                    .lanes
-                    .get(place)
-                    .map_or("", |lane| lane.agent.as_str())
-            },
-            |pool| pool.agent.as_str(),
-        )
-    }
-
-    /// Runs the agents of one pool or lane under supervision.
-    fn supervise(
-        &self,
-        place: String,
-        children: Vec<Child>,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        let (shared, health) = (Arc::clone(&self.shared), Arc::clone(&self.health));
-        let (host, cancel) = (self.host.clone().with_run(self.run.id), self.cancel.clone());
-        async move {
-            let note = |kind: &'static str, payload: Value| {
-                let event = Event::new(&host, shared.env.clock.now(), kind, payload);
-                let shared = Arc::clone(&shared);
-                async move {
-                    // Supervision goes on even when the journal cannot be reached.
-                    if let Err(error) = shared.journal.note(event).await {
-                        tracing::warn!(%error, "a supervision event was not recorded");
-                    }
-                }
-            };
-            let restarted = |agent: String, failure: Failure| {
-                health.restarts.fetch_add(1, Ordering::Relaxed);
-                note(
-                    "agent.restarted",
-                    json!({ "agent": agent, "failure": failure }),
-                )
-            };
-            let supervision = shared.fleet.supervisor;
-            let clock = shared.env.clock.as_ref();
-            let end = supervise(&children, &supervision, clock, &cancel, restarted).await;
-            if let Supervised::Meltdown { child, failure } = end {
-                let payload = json!({ "pool": place, "agent": child, "failure": failure });
-                note("pool.quarantined", payload).await;
-                health.quarantined.lock().insert(place, failure);
-                shared.moved.notify_waiters();
-            }
-        }
-    }
-
     fn sweep(&self) -> impl Future<Output = ()> + Send + 'static {
         let (shared, host, cancel) = (
             Arc::clone(&self.shared),
@@ -406,6 +337,43 @@ impl RunHandle {
         let request = self.shared.journal.answer(&self.host, id, answer).await?;
         self.shared.ring_all();
         Ok(request)
+    }
+
+    /// Runs a quarantined pool, lane or supervisor again, with what is quarantined under it, and
+    /// records that. Supervisors are named as in the tree: `supervisor.NAME`.
+    ///
+    /// # Errors
+    /// `NotFound` if nothing of that name is quarantined; the store's.
+    ///
+    /// # Cancel safety
+    /// Atomic, but for the record.
+    pub async fn release(&self, name: &str) -> Result<()> {
+        let fleet = &self.shared.fleet;
+        let is_place = fleet.pools.contains_key(name) || fleet.lanes.contains_key(name);
+        let node = if is_place {
+            tree::node_of(fleet, name)
+        } else {
+            name.to_owned()
+        };
+        if !self.tree.release(&node).await {
+            return Err(Error::not_found("quarantined pool", name));
+        }
+        let left = self.tree.quarantined().await?;
+        let is_left = |name: &str| left.iter().any(|node| record::place(node) == name);
+        self.health
+            .quarantined
+            .lock()
+            .retain(|name, _| is_left(name));
+        let payload = json!({ "pool": name });
+        let scope = self.host.clone().with_run(self.run.id);
+        let event = Event::new(
+            &scope,
+            self.shared.env.clock.now(),
+            "pool.released",
+            payload,
+        );
+        self.shared.journal.note(event).await?;
+        Ok(())
     }
 
     /// Stops all agents and waits for them. Their tasks are released; opening the run again

@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use agent_core::{ErrorKind, Failure, Retry, Timestamp};
-use agent_orch::{
-    Action, Backoff, Class, Decision, Intensity, RecoveryTable, Restart, RestartState, Rung,
-    Strategy,
-};
+use agent_core::{ErrorKind, Failure, Retry};
+use agent_orch::{Action, Backoff, Class, RecoveryTable, Rung};
 use proptest::prelude::*;
 
 fn failure(kind: ErrorKind, retry: Retry, code: &str) -> Failure {
@@ -87,62 +84,7 @@ fn waits_grow_up_to_the_cap() {
     assert_eq!(backoff.wait(3, 9), backoff.wait(3, 9), "the seed decides");
 }
 
-#[test]
-fn strategies_restart_whom_they_say() {
-    let decide = |strategy, restart, failed| {
-        let intensity = Intensity::new(10, Duration::from_secs(5));
-        RestartState::new(strategy, intensity).decide(1, 4, restart, failed, Timestamp::EPOCH)
-    };
-    use Restart::{Permanent, Temporary, Transient};
-    assert_eq!(
-        decide(Strategy::OneForOne, Transient, true),
-        Decision::Restart(1..2)
-    );
-    assert_eq!(
-        decide(Strategy::OneForAll, Transient, true),
-        Decision::Restart(0..4)
-    );
-    assert_eq!(
-        decide(Strategy::RestForOne, Transient, true),
-        Decision::Restart(1..4)
-    );
-    assert_eq!(
-        decide(Strategy::OneForOne, Transient, false),
-        Decision::Leave
-    );
-    assert_eq!(
-        decide(Strategy::OneForOne, Permanent, false),
-        Decision::Restart(1..2)
-    );
-    assert_eq!(
-        decide(Strategy::OneForOne, Temporary, true),
-        Decision::Leave
-    );
-}
-
 proptest! {
-    #[test]
-    fn a_meltdown_is_more_restarts_than_the_period_allows(
-        waits in prop::collection::vec(0_u64..4_000, 1..60),
-        restarts in 0_u32..5,
-    ) {
-        let period = Duration::from_secs(5);
-        let mut state =
-            RestartState::new(Strategy::OneForOne, Intensity::new(restarts, period));
-        let (mut now, mut past): (Timestamp, Vec<Timestamp>) = (Timestamp::EPOCH, Vec::new());
-        for wait in waits {
-            now = now.after(Duration::from_millis(wait));
-            past.push(now);
-            let recent = past.iter().filter(|at| now.since(**at) <= period).count();
-            let melts = recent > usize::try_from(restarts).unwrap();
-            let decision = state.decide(0, 1, Restart::Transient, true, now);
-            prop_assert_eq!(decision == Decision::Meltdown, melts);
-            if melts {
-                break;
-            }
-        }
-    }
-
     #[test]
     fn every_ladder_ends(n in 0_u32..5_000) {
         for class in Class::ALL {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use agent_orch::{
-    Action, Class, ConfigError, Error, Fleet, Lane, Pool, Remedy, Strategy, UndoWhen,
+    Action, Class, ConfigError, Error, Fleet, Lane, OnMeltdown, Pool, Remedy, Restart, Strategy,
+    UndoWhen,
 };
 
 const WHOLE: &str = r#"
@@ -33,6 +34,29 @@ target = "agents/hygiene"
 bug = ["reassign:1", "fail"]
 [backoff]
 first = "20ms"
+[supervisor.core]
+strategy = "one_for_all"
+backoff = "1s..60s x2 jitter"
+children = ["pool.menders", "supervisor.inner"]
+[supervisor.inner]
+on_meltdown = "escalate"
+children = ["pool.scaled"]
+[pool.scaled]
+agent = "scaled"
+min = 2
+max = 9
+scale = { metric = "ready_tasks", target = 3, down_window = "10m" }
+budget = "1 USD"
+owner = "team-a"
+purpose = "to scale"
+[pool.scaled.supervisor]
+restart = "permanent"
+intensity = 5
+[pool.scaled.probes]
+startup = "10s"
+progress = { events = "5m" }
+[registry]
+retire_idle = "30d"
 "#;
 
 #[test]
@@ -43,6 +67,23 @@ fn a_manifest_means_what_it_says() {
     assert_eq!(fleet.lanes["landing"].size, Lane::SIZE_DEFAULT);
     assert_eq!(fleet.recovery.action(Class::Bug, 2), Action::Fail);
     assert_eq!(fleet.backoff.first, Duration::from_millis(20));
+    let scaled = &fleet.pools["scaled"];
+    assert_eq!((scaled.size, scaled.size_max()), (2, 9));
+    assert_eq!(scaled.scale.unwrap().target, 3);
+    assert_eq!(scaled.probes.events, Some(Duration::from_secs(300)));
+    let supervision = fleet.supervision_of("pool.scaled");
+    assert_eq!(supervision.restart, Restart::Permanent);
+    assert_eq!(supervision.strategy, Strategy::RestForOne, "the root's");
+    assert_eq!(supervision.intensity.restarts, 5);
+    assert_eq!(supervision.on_meltdown, OnMeltdown::Escalate);
+    let alone = fleet.supervision_of("pool.verifiers");
+    assert_eq!(alone.on_meltdown, OnMeltdown::Quarantine);
+    assert_eq!(fleet.supervisor_of("supervisor.inner"), Some("core"));
+    assert!(fleet.supervisors["core"].supervision.delay.jitter);
+    assert_eq!(
+        fleet.registry.idle,
+        Some(Duration::from_secs(30 * 24 * 3_600))
+    );
     assert_eq!(
         fleet.digest().unwrap(),
         Fleet::from_toml(WHOLE).unwrap().digest().unwrap()
@@ -106,6 +147,25 @@ size = 10 | size = 10001 | 19 | pool.verifiers.size | write
 "reassign:1" | "reassign:-1" | 25 | recovery.bug[0] | write
 "hygiene"¶ | "a/b"¶ | 3 | fleet.name | write
 [pool.menders] | [pool."a b"] | 9 | pool.a b | write
+"pool.menders", | "pool.mender", | 31 | supervisor.core.children[0] | rename menders
+"pool.menders", | "menders", | 31 | supervisor.core.children[0] | write
+"supervisor.inner"] | "supervisor.core"] | 31 | supervisor.core.children[1] | remove
+"pool.scaled"] | "pool.menders"] | 34 | supervisor.inner.children[0] | remove
+"pool.scaled"] | "supervisor.core"] | 31 | supervisor.core.children | remove
+children = ["pool.scaled"] | children = [] | 34 | supervisor.inner.children | write
+children = ["pool.scaled"] | | 32 | supervisor.inner.children | add children
+"one_for_all" | "all" | 29 | supervisor.core.strategy | one of
+"1s..60s x2 jitter" | "60s..1s" | 30 | supervisor.core.backoff | write
+intensity = 20 | intesity = 20 | 7 | supervisor.intesity | rename intensity
+max = 9 | max = 1 | 38 | pool.scaled.max | write
+max = 9 | size = 9 | 38 | pool.scaled.size | remove
+max = 9 | | 35 | pool.scaled.max | add max
+min = 2 | | 35 | pool.scaled.size | add size
+target = 3 | target = 0 | 39 | pool.scaled.scale.target | write
+"ready_tasks" | "load" | 39 | pool.scaled.scale.metric | one of
+events = "5m" | event = "5m" | 48 | pool.scaled.probes.progress.event | rename events
+"permanent" | "permanently" | 44 | pool.scaled.supervisor.restart | rename permanent
+retire_idle | retire_idel | 50 | registry.retire_idel | rename retire_idle
 [lane.landing] | [lane.menders] | 14 | pool.menders.lane | add [lane.landing]
 "#;
 
@@ -127,6 +187,7 @@ fn a_wrong_manifest_names_the_line_the_key_and_the_remedy() {
             Remedy::OneOf(_) => "one of".to_owned(),
             Remedy::Add(what) => format!("add {what}"),
             Remedy::Write(_) => "write".to_owned(),
+            Remedy::Remove => "remove".to_owned(),
             other => format!("{other:?}"),
         };
         assert_eq!(found, *remedy, "{case}: {said}");

@@ -1,6 +1,6 @@
 //! Whether the parts of a fleet fit together.
 
-use super::{ConfigError, Fleet, Lane, Pool, Remedy, recovery};
+use super::{Branch, ConfigError, Fleet, Lane, Pool, Remedy, Scale, recovery};
 
 pub(super) type Checked = Result<(), ConfigError>;
 
@@ -22,13 +22,107 @@ pub(super) fn check(fleet: &Fleet) -> Checked {
     for (id, lane) in &fleet.lanes {
         check_lane(fleet, id, lane)?;
     }
+    for (id, branch) in &fleet.supervisors {
+        check_branch(fleet, id, branch)?;
+    }
+    check_depth(fleet)
+}
+
+fn check_branch(fleet: &Fleet, id: &str, branch: &Branch) -> Checked {
+    let key = format!("supervisor.{id}.children");
+    name(&format!("supervisor.{id}"), id)?;
+    if branch.children.is_empty() || branch.children.len() > Branch::CHILDREN_MAX {
+        let reason = format!("a supervisor has 1 to {} children", Branch::CHILDREN_MAX);
+        let remedy = Remedy::Write("names such as `pool.NAME` or `supervisor.NAME`".to_owned());
+        return Err(ConfigError::new(key, reason, remedy));
+    }
+    let own = format!("supervisor.{id}");
+    for (n, child) in branch.children.iter().enumerate() {
+        let key = format!("{key}[{n}]");
+        match child.split_once('.') {
+            Some(("pool", name)) => known(&key, "pool", name, fleet.pools.keys())?,
+            Some(("lane", name)) => known(&key, "lane", name, fleet.lanes.keys())?,
+            Some(("supervisor", name)) => {
+                known(&key, "supervisor", name, fleet.supervisors.keys())?;
+            }
+            _ => {
+                let reason = format!("`{child}` is no child");
+                let form = "`pool.NAME`, `lane.NAME` or `supervisor.NAME`";
+                return Err(ConfigError::new(
+                    key,
+                    reason,
+                    Remedy::Write(form.to_owned()),
+                ));
+            }
+        }
+        let mut all = fleet.supervisors.iter().flat_map(|(above, branch)| {
+            let children = branch.children.iter().enumerate();
+            children.map(move |(n, child)| (above.as_str(), n, child))
+        });
+        // The first place, in the order of names, is the one that counts.
+        if all.any(|(above, m, other)| other == child && (above, m) < (id, n)) {
+            let reason = format!("`{child}` has another supervisor already");
+            return Err(ConfigError::new(key, reason, Remedy::Remove));
+        }
+        if *child == own {
+            let reason = format!("`{child}` would supervise itself");
+            return Err(ConfigError::new(key, reason, Remedy::Remove));
+        }
+    }
     Ok(())
+}
+
+/// Checks that supervisors neither supervise themselves around a corner nor nest too deep.
+fn check_depth(fleet: &Fleet) -> Checked {
+    for id in fleet.supervisors.keys() {
+        let mut above = id.as_str();
+        for depth in 1.. {
+            let Some(next) = fleet.supervisor_of(&format!("supervisor.{above}")) else {
+                break;
+            };
+            let reason = match (next == id, depth >= Branch::DEPTH_MAX) {
+                (true, _) => format!("`{id}` would supervise itself, by way of `{above}`"),
+                (false, true) => format!("supervisors nest deeper than {}", Branch::DEPTH_MAX),
+                (false, false) => {
+                    above = next;
+                    continue;
+                }
+            };
+            let key = format!("supervisor.{next}.children");
+            return Err(ConfigError::new(key, reason, Remedy::Remove));
+        }
+    }
+    Ok(())
+}
+
+fn check_scale(key: &str, pool: &Pool) -> Checked {
+    let Some(scale) = pool.scale else {
+        return Ok(());
+    };
+    let (field, reason, form) = if scale.max < pool.size || scale.max > Pool::SIZE_MAX {
+        let form = format!("a number from {} to {}", pool.size, Pool::SIZE_MAX);
+        ("max", format!("{} is out of range", scale.max), form)
+    } else if scale.target == 0 {
+        let reason = "no number of agents would have so few tasks".to_owned();
+        ("scale.target", reason, "a number from 1".to_owned())
+    } else if scale.up_window.max(scale.down_window) > Scale::WINDOW_MAX {
+        let reason = "a window lasts a day at most".to_owned();
+        ("scale", reason, "at most `1d`".to_owned())
+    } else {
+        return Ok(());
+    };
+    Err(ConfigError::new(
+        format!("{key}.{field}"),
+        reason,
+        Remedy::Write(form),
+    ))
 }
 
 fn check_pool(fleet: &Fleet, id: &str, pool: &Pool) -> Checked {
     let key = |field: &str| format!("pool.{id}.{field}");
     name(&format!("pool.{id}"), id)?;
     size(&key("size"), pool.size)?;
+    check_scale(&format!("pool.{id}"), pool)?;
     grants(&key("grants"), &pool.grants)?;
     let asset = fleet.budget.asset();
     if pool.budget.asset() != asset || pool.budget.is_negative() {

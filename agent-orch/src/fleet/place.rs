@@ -104,10 +104,14 @@ fn line_of(text: &str, at: usize) -> u32 {
     u32::try_from(n_before).map_or(u32::MAX, |n| n.saturating_add(1))
 }
 
-/// A parsed manifest.
+/// A parsed manifest, or a part of it.
+#[derive(Clone)]
 pub(super) struct Document<'t> {
     text: &'t str,
-    pub(super) table: Spanned<DeTable<'t>>,
+    table: DeTable<'t>,
+    /// The full key of the table.
+    key: String,
+    at: usize,
 }
 
 impl<'t> Document<'t> {
@@ -119,17 +123,57 @@ impl<'t> Document<'t> {
             found.line = error.span().map(|span| line_of(text, span.start));
             found
         })?;
-        Ok(Self { text, table })
+        Ok(Self {
+            text,
+            table: table.into_inner(),
+            key: String::new(),
+            at: 0,
+        })
     }
 
-    /// Reads a value from the whole document.
+    /// Reads a value from the whole table.
     pub(super) fn read<T: Deserialize<'t>>(&self) -> Result<T, ConfigError> {
         let table = Table {
-            entries: self.table.get_ref(),
-            key: "",
-            at: 0,
+            entries: &self.table,
+            key: &self.key,
+            at: self.at,
         };
         T::deserialize(table).map_err(|error| error.in_text(self.text))
+    }
+
+    /// Returns the document without a table, and that table, which is empty if it is not there.
+    /// What has that key and is no table stays.
+    pub(super) fn split(&self, key: &str) -> (Self, Self) {
+        let mut rest = self.clone();
+        let mut part = Self {
+            text: self.text,
+            table: DeTable::new(),
+            key: key.to_owned(),
+            at: 0,
+        };
+        if let Some(found) = self.table.get(key)
+            && let DeValue::Table(table) = found.get_ref()
+        {
+            part.table = table.clone();
+            part.at = found.span().start;
+            rest.table.remove(key);
+        }
+        (rest, part)
+    }
+
+    /// Returns the tables in it, and the rest.
+    pub(super) fn tables(&self) -> (Self, Self) {
+        let part = |is_table: bool| {
+            let entries = self
+                .table
+                .iter()
+                .filter(|(_, v)| v.get_ref().is_table() == is_table);
+            Self {
+                table: entries.map(|(k, v)| (k.clone(), v.clone())).collect(),
+                ..self.clone()
+            }
+        };
+        (part(true), part(false))
     }
 
     /// Gives an error its line: that of the key, or of the nearest part of it that is there.
@@ -137,7 +181,7 @@ impl<'t> Document<'t> {
         if error.line.is_some() {
             return error;
         }
-        let mut table = Some(self.table.get_ref());
+        let mut table = Some(&self.table);
         let mut at = None;
         for part in error.key.split('.') {
             let (field, index) = part.split_once('[').unwrap_or((part, ""));

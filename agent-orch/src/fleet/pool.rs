@@ -5,6 +5,7 @@ use std::time::Duration;
 use agent_core::Amount;
 
 use super::recovery::PoolRecovery;
+use super::{Probes, Scale, Supervision};
 
 /// A pool of agents that do the same kind of work.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,8 +13,19 @@ use super::recovery::PoolRecovery;
 pub struct Pool {
     /// The agent's name in the host's registry.
     pub agent: String,
-    /// How many agents.
+    /// How many agents; the least if it scales.
     pub size: u32,
+    /// How it grows with its backlog. Default: not at all.
+    pub scale: Option<Scale>,
+    /// How its agents are supervised. Default: as the fleet's supervisor says; if the pool is the
+    /// child of a supervisor of its own, too many restarts are that one's to decide about.
+    pub supervision: Option<Supervision>,
+    /// How its agents show that they work. Default: no probes.
+    pub probes: Probes,
+    /// Who answers for its agents. Default: nobody.
+    pub owner: Option<String>,
+    /// What its agents are for. Default: unsaid.
+    pub purpose: Option<String>,
     /// The most the pool may spend; each agent's own budget is the same, narrowed by the pool's.
     pub budget: Amount,
     /// The pool that verifies this one's work; verifying pools have none.
@@ -40,6 +52,11 @@ impl Pool {
         Self {
             agent: agent.into(),
             size,
+            scale: None,
+            supervision: None,
+            probes: Probes::new(),
+            owner: None,
+            purpose: None,
             budget,
             verifier: None,
             lane: None,
@@ -56,6 +73,42 @@ impl Pool {
         self.verifier = Some(verifier.into());
         self.lane = lane.map(str::to_owned);
         self
+    }
+
+    /// Lets it grow. Default: it keeps its size.
+    #[must_use]
+    pub const fn with_scale(mut self, scale: Scale) -> Self {
+        self.scale = Some(scale);
+        self
+    }
+
+    /// Sets how its agents are supervised. Default: as the fleet's supervisor says.
+    #[must_use]
+    pub const fn with_supervision(mut self, supervision: Supervision) -> Self {
+        self.supervision = Some(supervision);
+        self
+    }
+
+    /// Sets how its agents show that they work. Default: no probes.
+    #[must_use]
+    pub const fn with_probes(mut self, probes: Probes) -> Self {
+        self.probes = probes;
+        self
+    }
+
+    /// Sets who answers for its agents, and what they are for. Default: neither is said.
+    #[must_use]
+    pub fn with_owner(mut self, owner: impl Into<String>, purpose: impl Into<String>) -> Self {
+        self.owner = Some(owner.into());
+        self.purpose = Some(purpose.into());
+        self
+    }
+
+    /// Returns the most agents it may have.
+    #[must_use]
+    pub fn size_max(&self) -> u32 {
+        self.scale
+            .map_or(self.size, |scale| scale.max.max(self.size))
     }
 
     /// Adds a grant `action:target`. Default: none, which denies everything.

@@ -8,12 +8,17 @@ use agent_core::Amount;
 use serde::{Deserialize, Deserializer};
 
 use super::place::Document;
+use super::probes::ProbesText;
 use super::recovery::{FallbackText, PoolRecoveryText};
+use super::registry::RegistryText;
+use super::scale::ScaleText;
 use super::scheduling::text::{LimitText, SchedulingText, TenantText};
-use super::{ConfigError, Escalation, Fleet, Lane, Pool, Remedy, Supervision, UndoWhen, check};
+use super::supervision::{BranchText, SupervisionText};
+use super::{
+    Branch, ConfigError, Escalation, Fleet, Lane, Pool, Remedy, Supervision, UndoWhen, check,
+};
 use crate::error::Error;
-use crate::recovery::{Backoff, Class, RecoveryTable, Rung};
-use crate::restart::{Intensity, Restart, Strategy};
+use crate::recovery::{Backoff, Class, Rung};
 
 /// The largest manifest in bytes: a thousand pools fit.
 const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -22,8 +27,6 @@ const TEXT_BYTES_MAX: usize = 1 << 20;
 #[serde(deny_unknown_fields)]
 struct Manifest {
     fleet: Head,
-    #[serde(default)]
-    supervisor: Supervisor,
     pool: BTreeMap<String, PoolText>,
     #[serde(default)]
     lane: BTreeMap<String, LaneText>,
@@ -39,6 +42,8 @@ struct Manifest {
     tenant: BTreeMap<String, TenantText>,
     #[serde(default)]
     limit: BTreeMap<String, LimitText>,
+    #[serde(default)]
+    registry: RegistryText,
 }
 
 #[derive(Deserialize)]
@@ -48,23 +53,19 @@ struct Head {
     budget: Amount,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Supervisor {
-    #[serde(default)]
-    strategy: Strategy,
-    #[serde(default)]
-    restart: Restart,
-    intensity: Option<u32>,
-    #[serde(default, deserialize_with = "maybe_duration")]
-    period: Option<Duration>,
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PoolText {
     agent: String,
-    size: u32,
+    size: Option<u32>,
+    min: Option<u32>,
+    max: Option<u32>,
+    scale: Option<ScaleText>,
+    supervisor: Option<SupervisionText>,
+    #[serde(default)]
+    probes: ProbesText,
+    owner: Option<String>,
+    purpose: Option<String>,
     budget: Amount,
     verifier: Option<String>,
     lane: Option<String>,
@@ -111,7 +112,7 @@ struct EscalationText {
 }
 
 /// Reads `500ms`, `30s`, `5m`, `2h` or `1d`.
-fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let split = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at_checked(split)?;
     let number: u64 = number.parse().ok()?;
@@ -141,6 +142,17 @@ where
     }
 }
 
+/// Reads a value that is written as text, if there is one.
+pub(super) fn parsed<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: std::str::FromStr<Err = Error>,
+{
+    let text = Option::<String>::deserialize(from)?;
+    let value = text.map(|text| text.parse()).transpose();
+    value.map_err(serde::de::Error::custom)
+}
+
 /// Reads a manifest and checks it.
 pub(super) fn parse(text: &str) -> Result<Fleet, ConfigError> {
     if text.len() > TEXT_BYTES_MAX {
@@ -148,8 +160,12 @@ pub(super) fn parse(text: &str) -> Result<Fleet, ConfigError> {
         return Err(ConfigError::new("", "the manifest is too large", remedy));
     }
     let document = Document::parse(text)?;
-    let manifest: Manifest = document.read()?;
-    let fleet = manifest.into_fleet();
+    let (rest, supervisor) = document.split("supervisor");
+    let manifest: Manifest = rest.read()?;
+    let (branches, root) = supervisor.tables();
+    let root: SupervisionText = root.read()?;
+    let branches: BTreeMap<String, BranchText> = branches.read()?;
+    let fleet = manifest.into_fleet(&root, branches);
     let checked = fleet.and_then(|fleet| check::check(&fleet).map(|()| fleet));
     checked.map_err(|error| document.locate(error))
 }
@@ -167,55 +183,45 @@ fn refused(error: &Error) -> ConfigError {
 }
 
 impl Manifest {
-    fn into_fleet(self) -> Result<Fleet, ConfigError> {
-        let manifest = self;
-        let mut recovery = RecoveryTable::default();
-        for (class, ladder) in manifest.recovery {
-            recovery = recovery.with(class, ladder).map_err(|e| refused(&e))?;
+    fn into_fleet(
+        self,
+        root: &SupervisionText,
+        branches: BTreeMap<String, BranchText>,
+    ) -> Result<Fleet, ConfigError> {
+        let mut fleet = Fleet::new(self.fleet.name, self.fleet.budget);
+        fleet.supervisor = root.over(Supervision::new());
+        let branches = branches.into_iter();
+        fleet.supervisors = branches
+            .map(|(name, branch)| (name, Branch::from(branch)))
+            .collect();
+        for (class, ladder) in self.recovery {
+            let table = fleet.recovery.with(class, ladder);
+            fleet.recovery = table.map_err(|e| refused(&e))?;
         }
-        let (intensity, backoff, escalation) = (
-            Intensity::default(),
-            Backoff::default(),
-            Escalation::default(),
+        for (name, text) in self.pool {
+            let base = fleet.supervision_by_default(&format!("pool.{name}"));
+            let pool = text.into_pool(&name, base)?;
+            fleet.pools.insert(name, pool);
+        }
+        let lanes = self.lane.into_iter();
+        fleet.lanes = lanes.map(|(name, lane)| (name, lane.into())).collect();
+        let (backoff, escalation) = (Backoff::default(), Escalation::default());
+        fleet.backoff = Backoff::new(
+            self.backoff.first.unwrap_or(backoff.first),
+            self.backoff.cap.unwrap_or(backoff.cap),
         );
-        Ok(Fleet {
-            name: manifest.fleet.name,
-            budget: manifest.fleet.budget,
-            supervisor: Supervision {
-                strategy: manifest.supervisor.strategy,
-                restart: manifest.supervisor.restart,
-                intensity: Intensity::new(
-                    manifest.supervisor.intensity.unwrap_or(intensity.restarts),
-                    manifest.supervisor.period.unwrap_or(intensity.period),
-                ),
-            },
-            pools: manifest
-                .pool
-                .into_iter()
-                .map(|(name, pool)| Ok((name.clone(), pool.read(&name)?)))
-                .collect::<Result<_, ConfigError>>()?,
-            lanes: manifest
-                .lane
-                .into_iter()
-                .map(|(name, lane)| (name, lane.into()))
-                .collect(),
-            recovery,
-            backoff: Backoff::new(
-                manifest.backoff.first.unwrap_or(backoff.first),
-                manifest.backoff.cap.unwrap_or(backoff.cap),
-            ),
-            escalation: Escalation {
-                route: manifest.escalation.route.unwrap_or(escalation.route),
-                deadline: manifest.escalation.deadline.unwrap_or(escalation.deadline),
-            },
-            scheduling: manifest.scheduling.with(manifest.tenant, manifest.limit)?,
-        })
+        fleet.escalation = Escalation {
+            route: self.escalation.route.unwrap_or(escalation.route),
+            deadline: self.escalation.deadline.unwrap_or(escalation.deadline),
+        };
+        fleet.registry = self.registry.into();
+        fleet.scheduling = self.scheduling.with(self.tenant, self.limit)?;
+        Ok(fleet)
     }
 }
 
 impl PoolText {
-    fn read(self, name: &str) -> Result<Pool, ConfigError> {
-        let defaults = Pool::new(self.agent, self.size, self.budget);
+    fn into_pool(self, name: &str, base: Supervision) -> Result<Pool, ConfigError> {
         let recovery = PoolRecoveryText {
             recovery: self.recovery,
             retries_max: self.retries_max,
@@ -223,15 +229,42 @@ impl PoolText {
             undo: self.undo,
             identical_calls_max: self.identical_calls_max,
         };
-        Ok(Pool {
-            verifier: self.verifier,
-            lane: self.lane,
-            grants: self.grants,
-            attempt_max: self.attempt_max.unwrap_or(defaults.attempt_max),
-            steps_max: self.steps_max.unwrap_or(defaults.steps_max),
-            recovery: recovery.read(name)?,
-            ..defaults
-        })
+        let key = |field: &str| format!("pool.{name}.{field}");
+        let (size, min, max) = (self.size, self.min, self.max);
+        let least = match (size, min) {
+            (Some(_), Some(_)) => {
+                let reason = "`size` is both the least and the most";
+                return Err(ConfigError::new(key("size"), reason, Remedy::Remove));
+            }
+            (None, None) => {
+                let add = Remedy::Add("size".to_owned());
+                return Err(ConfigError::new(key("size"), "`size` is missing", add));
+            }
+            (size, min) => size.or(min).unwrap_or(1),
+        };
+        let scale = match (max, self.scale) {
+            (Some(_), _) if size.is_some() => {
+                let reason = "a pool with a `size` does not scale";
+                return Err(ConfigError::new(key("max"), reason, Remedy::Remove));
+            }
+            (None, Some(_)) => {
+                let reason = "a pool that scales needs a `max`";
+                let add = Remedy::Add("max".to_owned());
+                return Err(ConfigError::new(key("max"), reason, add));
+            }
+            (Some(max), scale) => Some(scale.unwrap_or_default().into_scale(max)),
+            (None, None) => None,
+        };
+        let mut pool = Pool::new(self.agent, least, self.budget);
+        pool.scale = scale;
+        pool.supervision = self.supervisor.map(|stated| stated.over(base));
+        pool.probes = self.probes.into();
+        (pool.owner, pool.purpose) = (self.owner, self.purpose);
+        (pool.verifier, pool.lane, pool.grants) = (self.verifier, self.lane, self.grants);
+        pool.attempt_max = self.attempt_max.unwrap_or(pool.attempt_max);
+        pool.steps_max = self.steps_max.unwrap_or(pool.steps_max);
+        pool.recovery = recovery.read(name)?;
+        Ok(pool)
     }
 }
 
