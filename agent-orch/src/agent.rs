@@ -1,5 +1,6 @@
 //! What a host writes: agents, and the context through which they cause effects.
 
+mod children;
 mod steps;
 mod waits;
 
@@ -22,6 +23,7 @@ use crate::door::Door;
 use crate::error::{Error, Result};
 use crate::inbox::NewRequest;
 use crate::journal::StepKey;
+use crate::runner::Shared;
 use crate::task::{Lease, Task};
 use crate::wait::Awaited;
 
@@ -89,6 +91,8 @@ impl<T> Acted<T> {
 pub struct Ctx {
     pub(crate) scope: Scope,
     pub(crate) lease: Lease,
+    /// The pool that does the task's work.
+    pub(crate) home: String,
     pub(crate) budget: BudgetPath,
     pub(crate) door: Arc<Door>,
     pub(crate) alarm: Arc<Alarm>,
@@ -102,6 +106,8 @@ pub struct Ctx {
     pub(crate) calls: Mutex<BTreeMap<Digest, u32>>,
     /// Whether the task is wanted back at the next step.
     pub(crate) yields: Arc<AtomicBool>,
+    /// The run it is an attempt of.
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Ctx {

@@ -1,50 +1,65 @@
 //! The attempts under way in this process: what the journal decided about a task reaches whoever
 //! works on it at once, not when the lease ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use agent_core::{CancellationToken, Fence, TaskId};
+use agent_core::{CancellationToken, TaskId};
 use parking_lot::Mutex;
 
-use crate::task::Lease;
+use crate::task::{Lease, Task};
 
 /// All attempts of one run in this process.
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
-    live: Mutex<BTreeMap<TaskId, Live>>,
+    live: Mutex<Lives>,
+}
+
+#[derive(Debug, Default)]
+struct Lives {
+    by_task: BTreeMap<TaskId, Live>,
+    /// The same tasks under the root of their delegation tree.
+    by_root: BTreeSet<(TaskId, TaskId)>,
 }
 
 #[derive(Debug)]
 struct Live {
-    fence: Fence,
+    lease: Lease,
     cancel: CancellationToken,
     yields: Arc<AtomicBool>,
 }
 
 impl Attempts {
     /// Enters an attempt until the guard is dropped. `cancel` stops it at any await.
-    pub(crate) fn enter<'a>(&'a self, lease: &Lease, cancel: CancellationToken) -> Entered<'a> {
+    pub(crate) fn enter<'a>(
+        &'a self,
+        lease: &Lease,
+        task: &Task,
+        cancel: CancellationToken,
+    ) -> Entered<'a> {
         let yields = Arc::new(AtomicBool::new(false));
         let live = Live {
-            fence: lease.fence,
+            lease: lease.clone(),
             cancel,
             yields: Arc::clone(&yields),
         };
-        self.live.lock().insert(lease.task, live);
+        let mut lives = self.live.lock();
+        lives.by_task.insert(lease.task, live);
+        lives.by_root.insert((task.root, lease.task));
         Entered {
             attempts: self,
-            task: lease.task,
-            fence: lease.fence,
+            lease: lease.clone(),
+            root: task.root,
             yields,
         }
     }
 
-    /// Stops the attempt at a task and returns whether there was one.
-    pub(crate) fn stop(&self, task: TaskId) -> bool {
-        let live = self.live.lock();
-        let found = live.get(&task);
+    /// Stops the attempt at a task under this lease and returns whether there was one.
+    pub(crate) fn stop(&self, lease: &Lease) -> bool {
+        let lives = self.live.lock();
+        let found = lives.by_task.get(&lease.task);
+        let found = found.filter(|live| live.lease.fence == lease.fence);
         if let Some(live) = found {
             live.cancel.cancel();
         }
@@ -54,12 +69,34 @@ impl Attempts {
     /// Asks the attempt at a task to give it back at its next step and returns whether there is
     /// one.
     pub(crate) fn ask_to_yield(&self, task: TaskId) -> bool {
-        let live = self.live.lock();
-        let found = live.get(&task);
+        let lives = self.live.lock();
+        let found = lives.by_task.get(&task);
         if let Some(live) = found {
             live.yields.store(true, Ordering::Release);
         }
         found.is_some()
+    }
+
+    /// Returns the leases of all attempts.
+    pub(crate) fn leases(&self) -> Vec<Lease> {
+        let lives = self.live.lock();
+        lives
+            .by_task
+            .values()
+            .map(|live| live.lease.clone())
+            .collect()
+    }
+
+    /// Returns the leases of a delegation tree's attempts.
+    pub(crate) fn leases_of(&self, root: TaskId) -> Vec<Lease> {
+        let lives = self.live.lock();
+        let (first, last) = (TaskId::from_bits(0), TaskId::from_bits(u128::MAX));
+        lives
+            .by_root
+            .range((root, first)..=(root, last))
+            .filter_map(|(_, task)| lives.by_task.get(task))
+            .map(|live| live.lease.clone())
+            .collect()
     }
 }
 
@@ -67,17 +104,20 @@ impl Attempts {
 #[derive(Debug)]
 pub(crate) struct Entered<'a> {
     attempts: &'a Attempts,
-    task: TaskId,
-    fence: Fence,
+    lease: Lease,
+    root: TaskId,
     /// Whether somebody asked for the task back at the next step.
     pub(crate) yields: Arc<AtomicBool>,
 }
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
-        let mut live = self.attempts.live.lock();
-        if live.get(&self.task).is_some_and(|l| l.fence == self.fence) {
-            live.remove(&self.task);
+        let mut lives = self.attempts.live.lock();
+        let task = self.lease.task;
+        let is_mine = |live: &Live| live.lease.fence == self.lease.fence;
+        if lives.by_task.get(&task).is_some_and(is_mine) {
+            lives.by_task.remove(&task);
+            lives.by_root.remove(&(self.root, task));
         }
     }
 }

@@ -3,9 +3,12 @@
 //! Each law gets a fresh journal and the clock it reads. `journal_conformance!(make)` runs them
 //! all.
 
+mod control;
+mod history;
 mod queue;
 mod recovery;
 mod steps;
+mod trees;
 mod waits;
 
 use std::sync::Arc;
@@ -22,6 +25,14 @@ use crate::inbox::{Answer, NewRequest};
 use crate::journal::{ClaimRequest, Intended, Intent, Journal, NewRun, Outcome, StepKey};
 use crate::task::{Claim, NewTask, Status, Transition};
 
+pub use control::{
+    a_canceled_tree_can_do_nothing, a_paused_task_hears_its_answer_when_it_goes_on,
+    a_paused_tree_stands_still, a_run_is_controlled_as_a_whole,
+};
+pub use history::{
+    a_fork_acts_nothing_again, a_fork_knows_nothing_of_later, everything_ends,
+    records_fold_to_what_is,
+};
 pub use queue::{
     a_reached_limit_is_passed_over, an_idle_key_gets_no_credit, nobody_starves,
     the_order_within_a_key_is_kept, the_queues_count_what_can_be_claimed,
@@ -32,6 +43,12 @@ pub use recovery::{
     what_was_fallen_back_on_is_kept,
 };
 pub use steps::{a_late_pure_outcome_is_refused, a_pure_step_is_recorded_by_its_outcome};
+pub use trees::{
+    a_child_is_added_once_by_its_step, a_parent_waits_for_its_children,
+    a_tree_has_a_depth_and_a_width, a_tree_is_retried_as_often_as_it_may,
+    an_old_fence_delegates_nothing, children_end_with_their_parent, overdue_tasks_fail,
+    tasks_without_a_pool_are_escalated_and_fail,
+};
 pub use waits::{
     a_timer_fires_once_at_its_moment, a_wait_keeps_its_moment, an_awakeable_is_answered_once,
     an_awakeable_times_out, awakeables_are_never_mixed_up, no_wake_up_is_lost_before_parking,
@@ -586,6 +603,22 @@ macro_rules! journal_conformance {
             a_reached_limit_is_passed_over,
             the_queues_count_what_can_be_claimed,
             what_is_due_next_is_known,
+            a_child_is_added_once_by_its_step,
+            an_old_fence_delegates_nothing,
+            a_tree_has_a_depth_and_a_width,
+            a_parent_waits_for_its_children,
+            children_end_with_their_parent,
+            a_paused_tree_stands_still,
+            a_paused_task_hears_its_answer_when_it_goes_on,
+            a_canceled_tree_can_do_nothing,
+            a_run_is_controlled_as_a_whole,
+            a_tree_is_retried_as_often_as_it_may,
+            overdue_tasks_fail,
+            tasks_without_a_pool_are_escalated_and_fail,
+            records_fold_to_what_is,
+            everything_ends,
+            a_fork_acts_nothing_again,
+            a_fork_knows_nothing_of_later,
         );
     };
     (@laws $make:path: $($law:ident,)+) => {

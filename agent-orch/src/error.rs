@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use agent_core::{BoxError, Classify, ErrorKind, Failure, Fence, Retry, TaskId, store};
+use agent_core::{Amount, BoxError, Classify, ErrorKind, Failure, Fence, Retry, TaskId, store};
 
 use crate::fleet::ConfigError;
 use crate::wait::Awaited;
@@ -68,6 +68,43 @@ pub enum Error {
     Yielded {
         /// The task.
         task: TaskId,
+    },
+    /// Children must end first; the task continues when they have. Return it from the agent.
+    #[error("waits for {n} children of {task}")]
+    #[non_exhaustive]
+    Joining {
+        /// The task that waits.
+        task: TaskId,
+        /// How many children have not ended.
+        n: usize,
+    },
+    /// A delegation tree was retried as often as it may be.
+    #[error("the delegation tree of {root} may be retried {limit} times")]
+    #[non_exhaustive]
+    RetriesExhausted {
+        /// The task at the top of the tree.
+        root: TaskId,
+        /// The limit.
+        limit: u32,
+    },
+    /// A delegation tree would cost more than it may.
+    #[error("the delegation tree of {root} may cost no more than {limit}")]
+    #[non_exhaustive]
+    TreeBudget {
+        /// The task at the top of the tree.
+        root: TaskId,
+        /// The most the tree may cost.
+        limit: Amount,
+    },
+    /// An audit record does not hold what became of a task: its payload was erased, or an earlier
+    /// format wrote it.
+    #[error("record {seq} does not hold what became of {task}")]
+    #[non_exhaustive]
+    HistoryGone {
+        /// The task.
+        task: TaskId,
+        /// The record.
+        seq: u64,
     },
     /// A limit of the pool was reached.
     #[error("{what} is limited to {limit}")]
@@ -212,12 +249,15 @@ impl Classify for Error {
                 ErrorKind::Conflict
             }
             Self::Refused { .. } => ErrorKind::Denied,
-            Self::LimitReached { .. } => ErrorKind::Exhausted,
-            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::LimitReached { .. } | Self::RetriesExhausted { .. } | Self::TreeBudget { .. } => {
+                ErrorKind::Exhausted
+            }
+            Self::NotFound { .. } | Self::HistoryGone { .. } => ErrorKind::NotFound,
             Self::Invalid { .. } | Self::Config(_) => ErrorKind::Invalid,
             Self::AuditBroken { .. } => ErrorKind::Corrupt,
             Self::Waiting { .. }
             | Self::Yielded { .. }
+            | Self::Joining { .. }
             | Self::InDoubt { .. }
             | Self::Backend { .. } => ErrorKind::Unavailable,
             Self::Agent(failure) => failure.kind,
@@ -242,6 +282,10 @@ impl Classify for Error {
             Self::InDoubt { .. } => "orch.in_doubt",
             Self::Waiting { .. } => "orch.waiting",
             Self::Yielded { .. } => "orch.yielded",
+            Self::Joining { .. } => "orch.joining",
+            Self::RetriesExhausted { .. } => "orch.retries",
+            Self::TreeBudget { .. } => "pay.tree_budget",
+            Self::HistoryGone { .. } => "orch.history_gone",
             Self::LimitReached { .. } => "orch.limit",
             Self::WrongState { .. } => "orch.wrong_state",
             Self::NotFound { .. } => "orch.not_found",
@@ -261,6 +305,10 @@ impl Classify for Error {
             Self::Refused { .. } => "widen the grant, or do without this effect",
             Self::InDoubt { .. } => "look at the other side and answer the request in the inbox",
             Self::Waiting { .. } => "return it from the agent; answer what it waits for",
+            Self::Joining { .. } => "return it from the agent; it goes on when they have ended",
+            Self::RetriesExhausted { .. } => "see why it fails, or raise `limits.tree_retries`",
+            Self::TreeBudget { .. } => "raise the budget of the tree, or delegate less",
+            Self::HistoryGone { .. } => "choose a later record, or the task as it stands",
             Self::Yielded { .. } => "return the error; the attempt is made again later",
             Self::LimitReached { .. } => "raise the limit in the pool, or split the task",
             Self::WrongState { .. } => "read the task again and decide on its current state",

@@ -20,7 +20,9 @@ use crate::audit::{Audit, EventQuery, Record};
 use crate::error::Result;
 use crate::fleet::Scheduling;
 use crate::inbox::{Answer, NewRequest, Request, RequestId};
+use crate::stuck::Stuck;
 use crate::task::{Claim, Lease, NewTask, Stage, Status, Task, Transition};
+use crate::tree::{Control, Controlled, Spawn, Target};
 use crate::undo::{NewUndo, Undo};
 use crate::wait::{NewWait, Resolution, Signal, Wait, WaitId};
 
@@ -68,6 +70,10 @@ pub struct Run {
     pub is_resumed: bool,
     /// What acknowledged writes of this run survive.
     pub durability: String,
+    /// The run it was forked from.
+    pub forked_from: Option<RunId>,
+    /// The audit record after which it was forked.
+    pub forked_at: Option<u64>,
 }
 
 /// Which step of an attempt: its name and which of that name.
@@ -306,6 +312,9 @@ pub struct Swept {
     pub raised: u64,
     /// When something is due next, as [`Journal::next_due`] says.
     pub next: Option<Timestamp>,
+    /// What nothing else would have moved: overdue tasks, tasks that waited for nothing, questions
+    /// of ended tasks.
+    pub reaped: u64,
 }
 
 impl Swept {
@@ -346,10 +355,10 @@ impl Counts {
         self.0.values().sum()
     }
 
-    /// Returns how many tasks have neither ended nor wait for a person.
+    /// Returns how many tasks have neither ended nor wait for somebody.
     #[must_use]
     pub fn moving(&self) -> u64 {
-        let still = |s: &Status| s.is_terminal() || *s == Status::Parked;
+        let still = |s: &Status| s.is_terminal() || matches!(s, Status::Parked | Status::Paused);
         self.0
             .iter()
             .filter(|((_, s), _)| !still(s))
@@ -532,8 +541,9 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     async fn open_waits(&self, run: RunId) -> Result<Vec<Wait>>;
 
     /// Takes back leases that have ended, applies the default of overdue requests, wakes the tasks of
-    /// waits that are due, makes delayed tasks ready whose time has come, and moves tasks that
-    /// waited long up one priority; at most [`Swept::BATCH_MAX`] of each of the latter two.
+    /// waits that are due, makes delayed tasks ready whose time has come, moves tasks that waited
+    /// long up one priority, and reaps: ends overdue tasks, wakes tasks that wait for nothing,
+    /// closes questions of ended tasks; at most one batch of each of the latter three.
     ///
     /// # Errors
     /// The store's.
@@ -623,4 +633,82 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Atomic.
     async fn note(&self, event: agent_core::Event) -> Result<u64>;
+
+    /// Adds children to a task that is held; those that are there already are not added again.
+    /// Returns all in order.
+    ///
+    /// # Errors
+    /// `Conflict` if the lease is over or a known child has other work; `Exhausted` past a limit
+    /// of the tree; `Invalid` as [`Journal::submit`] says.
+    ///
+    /// # Cancel safety
+    /// Atomic: all or none.
+    async fn spawn(&self, scope: &Scope, lease: &Lease, spawn: Spawn) -> Result<Vec<TaskId>>;
+
+    /// Returns children of a task that is held. If it parks, it goes on when those of them that
+    /// have not ended have.
+    ///
+    /// # Errors
+    /// `Conflict` if the lease is over; `NotFound` for what is no child of it.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn join(&self, lease: &Lease, children: Vec<TaskId>) -> Result<Vec<Task>>;
+
+    /// Pauses, resumes or cancels tasks with what they delegated. Tasks that have ended or stand
+    /// so already are left alone.
+    ///
+    /// # Errors
+    /// `NotFound`; the store's.
+    ///
+    /// # Cancel safety
+    /// Atomic: all or none.
+    async fn control(&self, scope: &Scope, target: Target, control: Control) -> Result<Controlled>;
+
+    /// Starts a run whose tasks stand as those of another stood after an audit record, with the
+    /// steps recorded until then. A task that was held is ready; money is not carried; steps that
+    /// were in doubt are in doubt under the key the other side knows.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for a record that is not there, or a subject an unfinished run has;
+    /// [`crate::Error::HistoryGone`] if a payload that is needed was erased.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn fork(&self, scope: &Scope, run: RunId, at: u64, subject: String) -> Result<Run>;
+
+    /// Returns a task as it stood after an audit record.
+    ///
+    /// # Errors
+    /// `NotFound`, also if it was submitted later; [`crate::Error::HistoryGone`] if a payload that
+    /// is needed was erased.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn task_at(&self, id: TaskId, at: u64) -> Result<Task>;
+
+    /// Parks tasks that wait for a pool nobody runs and asks a person, until `deadline`; those
+    /// that were asked about before fail. Returns how many there were.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn orphan(
+        &self,
+        scope: &Scope,
+        run: RunId,
+        pool: String,
+        deadline: Timestamp,
+    ) -> Result<u64>;
+
+    /// Lists tasks of a run that should have moved and did not: none after a sweep.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn stuck(&self, run: RunId) -> Result<Vec<Stuck>>;
 }

@@ -11,6 +11,7 @@ mod decide;
 mod door;
 mod error;
 mod fleet;
+mod history;
 mod inbox;
 mod journal;
 #[cfg(feature = "git")]
@@ -23,9 +24,11 @@ pub mod report;
 mod restart;
 mod runner;
 mod stack;
+mod stuck;
 pub mod supervise;
 mod supervisor;
 mod task;
+mod tree;
 mod undo;
 mod wait;
 
@@ -35,8 +38,8 @@ pub use decide::{Ended, GIVE_UP, Next, Policy, TRY_AGAIN, decide};
 pub use door::{Chaos, FailPoint, Fault, Hook, Point};
 pub use error::{Error, Result};
 pub use fleet::{
-    Branch, ConfigError, Escalation, Fallback, Fleet, Lane, Limit, Pool, PoolRecovery, Preemption,
-    Probes, Rate, Remedy, Retirement, Scale, Scaler, Scheduling, Supervision, UndoWhen,
+    Branch, ConfigError, Escalation, Fallback, Fleet, Lane, Limit, Limits, Pool, PoolRecovery,
+    Preemption, Probes, Rate, Remedy, Retirement, Scale, Scaler, Scheduling, Supervision, UndoWhen,
 };
 pub use inbox::{Answer, NewRequest, Request, RequestId, Severity};
 pub use journal::{
@@ -49,8 +52,10 @@ pub use recovery::{Action, Backoff, Class, RecoveryTable, Rung};
 pub use restart::{Intensity, OnMeltdown, Restart, RestartDelay, Strategy};
 pub use runner::AgentFactory;
 pub use stack::{Layer, Layers, Stack, StackConfig, agent_id};
+pub use stuck::{Stuck, Why};
 pub use supervisor::{Progress, RunHandle, Supervisor};
 pub use task::{Alternative, Claim, Lease, NewTask, Stage, Status, Task, Transition};
+pub use tree::{Child, ChildEnd, Control, Controlled, NewChild, Spawn, Target};
 pub use undo::{NewUndo, Undo};
 pub use wait::{
     Awaited, Due, First, Happened, NewWait, Resolution, Signal, Source, TaskRef, Wait, WaitId,

@@ -202,3 +202,18 @@ fn correct(task: &mut Task, feedback: Value, failure: &Failure) {
     let excess = task.feedback.len().saturating_sub(Task::FEEDBACK_MAX);
     task.feedback.drain(..excess);
 }
+
+/// Makes a task that nobody holds paused if somebody wants that; pure.
+pub(crate) const fn rest(task: &mut Task) {
+    let rests = matches!(
+        task.status,
+        Status::Ready | Status::Delayed | Status::Parked
+    );
+    if task.is_pausing && rests {
+        task.paused_from = Some(task.status);
+        task.status = Status::Paused;
+    }
+    if !matches!(task.status, Status::Leased) {
+        task.is_pausing = false;
+    }
+}

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use crate::agent::{Agent, Course, Ctx};
 use crate::alarm::Alarm;
 use crate::attempts::Attempts;
-use crate::decide::{Ended, Policy, decide};
+use crate::decide::{Ended, Next, Policy, decide};
 use crate::door::{Door, InjectedCrash};
 use crate::error::{Error, Result, failure_of};
 use crate::fleet::Fleet;
@@ -124,7 +124,7 @@ enum End {
 
 /// Makes one attempt and moves the task on. An error means that the agent crashed.
 async fn attempt(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     member: &Member,
     agent: &dyn Agent,
     claim: Claim,
@@ -132,7 +132,9 @@ async fn attempt(
 ) -> Result<(), Failure> {
     let Claim { task, lease } = claim;
     let mut cx = context(shared, member, &task, &lease, cancel);
-    let entered = shared.attempts.enter(&lease, cx.scope.cancellation.clone());
+    let entered = shared
+        .attempts
+        .enter(&lease, &task, cx.scope.cancellation.clone());
     cx.yields = Arc::clone(&entered.yields);
     let agent = match task.stage {
         Stage::Undo => shared.unwinder.as_ref(),
@@ -169,7 +171,7 @@ async fn attempt(
         ),
         End::Returned(Ok(ended)) => (ended, None),
         End::Returned(Err(Error::LeaseLost { .. })) => return Ok(()),
-        End::Returned(Err(Error::Waiting { .. })) => (Ended::Waiting, None),
+        End::Returned(Err(Error::Waiting { .. } | Error::Joining { .. })) => (Ended::Waiting, None),
         End::Returned(Err(error)) => (
             Ended::Failed {
                 failure: failure_of(&error),
@@ -178,14 +180,19 @@ async fn attempt(
         ),
     };
     match move_on(shared, member, &cx, &task, ended).await {
-        Ok(()) | Err(Error::LeaseLost { .. }) => {}
+        Ok(()) => {
+            drop(entered);
+            // What ended with this task may be held in this process.
+            check_leases(shared, shared.attempts.leases_of(task.root)).await;
+        }
+        Err(Error::LeaseLost { .. }) => {}
         Err(error) => return Err(failure_of(&error)),
     }
     crashed.map_or(Ok(()), Err)
 }
 
 fn context(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     member: &Member,
     task: &Task,
     lease: &Lease,
@@ -204,6 +211,7 @@ fn context(
     Ctx {
         scope,
         lease: lease.clone(),
+        home: task.home.clone(),
         budget: member.budget.clone(),
         door: Arc::clone(&shared.door),
         alarm: Arc::clone(&shared.alarm),
@@ -215,6 +223,16 @@ fn context(
         course: home.map_or_else(Course::default, |pool| Course::new(&pool.recovery, task)),
         calls: Mutex::default(),
         yields: Arc::default(),
+        shared: Arc::clone(shared),
+    }
+}
+
+/// Stops the attempts of this process whose lease is over.
+pub(crate) async fn check_leases(shared: &Shared, leases: Vec<Lease>) {
+    for lease in leases {
+        if let Err(Error::LeaseLost { .. }) = shared.journal.heartbeat(&lease).await {
+            shared.attempts.stop(&lease);
+        }
     }
 }
 
@@ -278,14 +296,18 @@ async fn move_on(
     policy.has_others = member.has_others;
     policy.now = shared.env.clock.now();
     policy.seed = shared.env.entropy.next_u64();
-    let next = decide(task, ended, &policy);
-    if let Some(request) = next.request {
-        shared.journal.ask(&cx.scope, request).await?;
+    let mut next = decide(task, ended.clone(), &policy);
+    let mut done = write_down(shared, cx, &next).await;
+    if let Err(Error::RetriesExhausted { .. }) = done {
+        policy.retries_left = 0;
+        next = decide(task, ended, &policy);
+        done = write_down(shared, cx, &next).await;
     }
-    shared
-        .journal
-        .finish(&cx.scope, &cx.lease, next.transition.clone())
-        .await?;
+    done?;
+    if task.parent.is_some() {
+        // A parent that waited for this task may go on, wherever it is claimed.
+        shared.ring_all();
+    }
     match &next.transition {
         Transition::Verify { pool, .. } => shared.ring(pool),
         Transition::Accept {
@@ -303,4 +325,15 @@ async fn move_on(
         _ => shared.moved.notify_waiters(),
     }
     Ok(())
+}
+
+async fn write_down(shared: &Shared, cx: &Ctx, next: &Next) -> Result<()> {
+    if let Some(request) = &next.request {
+        shared.journal.ask(&cx.scope, request.clone()).await?;
+    }
+    let transition = next.transition.clone();
+    shared
+        .journal
+        .finish(&cx.scope, &cx.lease, transition)
+        .await
 }

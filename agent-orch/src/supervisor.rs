@@ -1,6 +1,7 @@
 //! The fleet at work: one supervisor per pool and lane, a sweeper, and the handle a host drives
 //! the run with.
 
+mod control;
 mod record;
 mod tree;
 mod waits;
@@ -24,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::inbox::{Answer, Request, RequestId};
 use crate::journal::{Counts, Run};
-use crate::runner::{AgentFactory, Shared};
+use crate::runner::{AgentFactory, Shared, check_leases};
 use crate::stack::Stack;
 use crate::supervise::{Handle, Supervise};
 use crate::task::{NewTask, Status};
@@ -208,7 +209,8 @@ impl RunHandle {
             while !cancel.is_cancelled() {
                 match shared.journal.sweep(&host).await {
                     Ok(swept) => {
-                        if swept.leases + swept.requests + swept.waits > 0 {
+                        if swept.leases + swept.requests + swept.waits + swept.reaped > 0 {
+                            check_leases(&shared, shared.attempts.leases()).await;
                             shared.ring_all();
                         }
                         if let Some(due) = swept.next {
@@ -251,12 +253,14 @@ impl RunHandle {
     ///
     /// # Cancel safety
     /// Atomic: all or none.
-    pub async fn submit(&self, tasks: Vec<NewTask>) -> Result<u64> {
-        if let Some(task) = tasks
-            .iter()
-            .find(|t| !self.shared.fleet.pools.contains_key(&t.pool))
-        {
-            return Err(Error::not_found("pool", task.pool.as_str()));
+    pub async fn submit(&self, mut tasks: Vec<NewTask>) -> Result<u64> {
+        for task in &mut tasks {
+            let pool = self.shared.fleet.pools.get(&task.pool);
+            let pool = pool.ok_or_else(|| Error::not_found("pool", task.pool.as_str()))?;
+            task.wall = task.wall.or(Some(pool.limits.wall));
+            if pool.limits.tree_retries != NewTask::TREE_RETRIES {
+                task.tree_retries = task.tree_retries.or(Some(pool.limits.tree_retries));
+            }
         }
         let added = self
             .shared

@@ -4,11 +4,12 @@
 //!            ┌──────────────── correct (new round, with feedback) ───────────────┐
 //!            ▼                                                                   │
 //! submit ─► work ──► verify (another identity) ──► merge (only with a change) ──► completed
-//!            │ each stage: ready → leased → … ; delayed after a retry; parked while a person decides
+//!            │ each stage: ready → leased → … ; delayed after a retry; parked while it waits; paused on demand
 //!            └──► (undo, if steps have an undo action) ──► failed · canceled · rejected
 //! ```
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use agent_core::{
     AgentId, Amount, AttemptId, Digest, Failure, Fence, RunId, Scope, TaskId, Timestamp,
@@ -46,8 +47,10 @@ pub enum Status {
     Delayed,
     /// An agent holds the lease.
     Leased,
-    /// Waits for a person, without a lease.
+    /// Waits for a person, a child or a moment, without a lease.
     Parked,
+    /// Held back by somebody, without a lease, until it is resumed.
+    Paused,
     /// Ended: done and verified.
     Completed,
     /// Ended: given up.
@@ -104,6 +107,7 @@ stored_names!(Status {
     Delayed = "delayed",
     Leased = "leased",
     Parked = "parked",
+    Paused = "paused",
     Completed = "completed",
     Failed = "failed",
     Canceled = "canceled",
@@ -129,6 +133,16 @@ pub struct NewTask {
     pub limit_keys: Vec<String>,
     /// What its work may cost; it is not begun while the budget has less.
     pub cost_estimate: Option<Amount>,
+    /// When it ends whatever its state.
+    pub deadline: Option<Timestamp>,
+    /// How long it may take in all, not counting the time in which it waits for somebody.
+    pub wall: Option<Duration>,
+    /// The most that it and everything it delegates may cost.
+    pub tree_budget: Option<Amount>,
+    /// How often it and everything it delegates may be tried again.
+    pub tree_retries: Option<u32>,
+    /// Whether a child goes on when its parent ends.
+    pub is_detached: bool,
 }
 
 impl NewTask {
@@ -138,6 +152,8 @@ impl NewTask {
     pub const LIMIT_KEYS_MAX: usize = 8;
     /// The longest key in bytes: a path and a check's name fit.
     pub const KEY_BYTES_MAX: usize = 8_192;
+    /// How often a task and everything it delegates may be retried unless it says otherwise.
+    pub const TREE_RETRIES: u32 = 64;
     /// The largest input in bytes; bulk data belongs in a file or blob the input names.
     pub const INPUT_BYTES_MAX: usize = 1 << 20;
 
@@ -152,7 +168,53 @@ impl NewTask {
             fair_key: None,
             limit_keys: Vec::new(),
             cost_estimate: None,
+            deadline: None,
+            wall: None,
+            tree_budget: None,
+            tree_retries: None,
+            is_detached: false,
         }
+    }
+
+    /// Sets the moment at which the task fails if it has not ended, whatever its state. Default:
+    /// none.
+    #[must_use]
+    pub const fn with_deadline(mut self, deadline: Timestamp) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Sets how long the task may take in all; time in which it is parked or paused does not
+    /// count. Default: `limits.wall` of the pool, if it is submitted to a running fleet; else none.
+    #[must_use]
+    pub const fn with_wall(mut self, wall: Duration) -> Self {
+        self.wall = Some(wall);
+        self
+    }
+
+    /// Caps what the task and everything it delegates may cost together. Each agent's own budget
+    /// still holds. A child has the cap of its root. Default: none.
+    #[must_use]
+    pub const fn with_tree_budget(mut self, most: Amount) -> Self {
+        self.tree_budget = Some(most);
+        self
+    }
+
+    /// Caps how often the task and everything it delegates may be retried or corrected together.
+    /// A child has the cap of its root. Default: `limits.tree_retries` of the pool, else
+    /// [`Self::TREE_RETRIES`].
+    #[must_use]
+    pub const fn with_tree_retries(mut self, most: u32) -> Self {
+        self.tree_retries = Some(most);
+        self
+    }
+
+    /// Lets a child go on when its parent ends, is canceled or begins anew. Default: it is
+    /// canceled with its parent.
+    #[must_use]
+    pub const fn detached(mut self) -> Self {
+        self.is_detached = true;
+        self
     }
 
     /// Sets the priority. Default: 2.
@@ -189,6 +251,15 @@ impl NewTask {
             choices: BTreeMap::new(),
             ends_as: None,
             failure: None,
+            parent: None,
+            root: self.id(run),
+            depth: 0,
+            is_detached: self.is_detached,
+            deadline: self.deadline,
+            not_before: None,
+            avoid: None,
+            paused_from: None,
+            is_pausing: false,
         }
     }
 
@@ -296,6 +367,24 @@ pub struct Task {
     pub ends_as: Option<Status>,
     /// Why it ended or waits.
     pub failure: Option<Failure>,
+    /// The task that delegated it.
+    pub parent: Option<TaskId>,
+    /// The task at the top of its delegation tree: itself, if nobody delegated it.
+    pub root: TaskId,
+    /// How many delegations it is away from its root.
+    pub depth: u32,
+    /// Whether it goes on when its parent ends.
+    pub is_detached: bool,
+    /// When it fails unless it has ended.
+    pub deadline: Option<Timestamp>,
+    /// When a delayed task becomes ready.
+    pub not_before: Option<Timestamp>,
+    /// Who does not get it next.
+    pub avoid: Option<AgentId>,
+    /// What a paused task goes back to.
+    pub paused_from: Option<Status>,
+    /// Whether it pauses as soon as its holder gives it back.
+    pub is_pausing: bool,
 }
 
 impl Task {

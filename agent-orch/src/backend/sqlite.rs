@@ -3,12 +3,15 @@
 mod admission;
 mod claim;
 mod configure;
+mod control;
 mod due;
 mod events;
 mod finish;
+mod fork;
 mod limits;
 mod money;
 mod queue;
+mod reaper;
 mod requests;
 mod rows;
 mod runs;
@@ -17,6 +20,7 @@ mod signals;
 mod steps;
 mod submit;
 mod tasks;
+mod trees;
 mod undo;
 mod waits;
 
@@ -34,7 +38,9 @@ use crate::journal::{
     ClaimRequest, Counts, Intended, Intent, Journal, NewRun, Outcome, Pass, Queue, Run, StepKey,
     Swept,
 };
+use crate::stuck::Stuck;
 use crate::task::{Claim, Lease, NewTask, Task, Transition};
+use crate::tree::{Control, Controlled, Spawn, Target};
 use crate::undo::Undo;
 use crate::wait::{NewWait, Resolution, Signal, Wait, WaitId};
 
@@ -180,6 +186,7 @@ impl Journal for Sqlite {
             let waits = waits::ring(tx, &scope)?;
             let delayed = claim::promote(tx)?;
             let raised = due::age(tx, &scope)?;
+            let reaped = reaper::reap(tx, &scope)?;
             Ok(Swept {
                 leases,
                 requests,
@@ -187,6 +194,7 @@ impl Journal for Sqlite {
                 delayed,
                 raised,
                 next: due::next(tx)?,
+                reaped,
             })
         })
         .await
@@ -265,5 +273,58 @@ impl Journal for Sqlite {
             events::append(tx, &entry)
         })
         .await
+    }
+
+    async fn spawn(&self, scope: &Scope, lease: &Lease, spawn: Spawn) -> Result<Vec<TaskId>> {
+        let (scope, lease) = (scope.clone(), lease.clone());
+        self.write(move |tx| trees::spawn(tx, &scope, &lease, &spawn))
+            .await
+    }
+
+    async fn join(&self, lease: &Lease, children: Vec<TaskId>) -> Result<Vec<Task>> {
+        let lease = lease.clone();
+        self.write(move |tx| trees::join(tx, &lease, &children))
+            .await
+    }
+
+    async fn control(&self, scope: &Scope, target: Target, control: Control) -> Result<Controlled> {
+        let scope = scope.clone();
+        self.write(move |tx| control::control(tx, &scope, target, &control))
+            .await
+    }
+
+    async fn fork(&self, scope: &Scope, run: RunId, at: u64, subject: String) -> Result<Run> {
+        let (scope, env, durability) = (scope.clone(), self.env.clone(), self.durability());
+        self.write(move |tx| {
+            fork::fork(
+                tx,
+                &env,
+                &scope,
+                fork::Origin { run, at },
+                &subject,
+                durability,
+            )
+        })
+        .await
+    }
+
+    async fn task_at(&self, id: TaskId, at: u64) -> Result<Task> {
+        self.db.read(move |tx| fork::task_at(tx, id, at)).await
+    }
+
+    async fn orphan(
+        &self,
+        scope: &Scope,
+        run: RunId,
+        pool: String,
+        deadline: Timestamp,
+    ) -> Result<u64> {
+        let scope = scope.clone();
+        self.write(move |tx| reaper::orphans(tx, &scope, run, &pool, deadline))
+            .await
+    }
+
+    async fn stuck(&self, run: RunId) -> Result<Vec<Stuck>> {
+        self.db.read(move |tx| reaper::stuck(tx, run)).await
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use agent_core::Amount;
 
+use super::limits::Limits;
 use super::recovery::PoolRecovery;
 use super::{Probes, Scale, Supervision};
 
@@ -40,6 +41,8 @@ pub struct Pool {
     pub steps_max: u32,
     /// How its tasks recover, where that differs from the fleet.
     pub recovery: PoolRecovery,
+    /// What its tasks may use in all, with what they delegate.
+    pub limits: Limits,
 }
 
 impl Pool {
@@ -64,6 +67,7 @@ impl Pool {
             attempt_max: Duration::from_secs(300),
             steps_max: 200,
             recovery: PoolRecovery::default(),
+            limits: Limits::default(),
         }
     }
 

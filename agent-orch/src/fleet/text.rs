@@ -7,6 +7,7 @@ use std::time::Duration;
 use agent_core::Amount;
 use serde::{Deserialize, Deserializer};
 
+use super::limits::LimitsText;
 use super::place::Document;
 use super::probes::ProbesText;
 use super::recovery::{FallbackText, PoolRecoveryText};
@@ -82,6 +83,8 @@ struct PoolText {
     #[serde(default)]
     undo: UndoWhen,
     identical_calls_max: Option<u32>,
+    #[serde(default)]
+    limits: LimitsText,
 }
 
 #[derive(Deserialize)]
@@ -264,6 +267,7 @@ impl PoolText {
         pool.attempt_max = self.attempt_max.unwrap_or(pool.attempt_max);
         pool.steps_max = self.steps_max.unwrap_or(pool.steps_max);
         pool.recovery = recovery.read(name)?;
+        pool.limits = self.limits.into();
         Ok(pool)
     }
 }

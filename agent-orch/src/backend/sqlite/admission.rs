@@ -11,6 +11,7 @@ use super::rows::{from_json, task_bits};
 use super::{requests, tasks};
 use crate::decide::{GIVE_UP, TRY_AGAIN};
 use crate::error::Result;
+use crate::history;
 use crate::inbox::{NewRequest, Severity};
 use crate::journal::{Admission, ClaimRequest};
 use crate::task::{Stage, Status, Task};
@@ -82,8 +83,9 @@ fn park(
     request.reject = Some(GIVE_UP.to_owned());
     request.details = json!({ "estimate": estimate, "budget": budget });
     requests::ask(tx, scope, &request)?;
-    tasks::set_status(tx, task, Status::Parked)?;
+    let set = tasks::move_to(tx, task, Status::Parked)?;
     let payload = json!({ "estimate": estimate, "budget": budget });
+    let payload = history::payload(payload, set);
     let mut entry = Entry::of(scope, "task.parked", task.stage.name(), payload);
     (entry.run, entry.task, entry.code) = (Some(task.run), Some(task.id), "orch.budget");
     events::append(tx, &entry)?;

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::events::{self, Entry};
 use super::rows::{Bits, run_bits, signed, task_bits, unsigned};
-use super::tasks::{count, load, set_status};
+use super::tasks::{count, load, move_to, set_status};
 use super::{admission, queue};
 use crate::error::{Error, Result};
+use crate::history;
 use crate::journal::{ClaimRequest, Swept};
 use crate::task::{Claim, Lease, Status, Task};
 
@@ -111,7 +112,10 @@ fn lease(
         until,
         wakes: unsigned(wakes),
     };
-    let payload = json!({ "stage": task.stage, "round": task.round, "attempt": lease.attempt });
+    let payload = json!({
+        "stage": task.stage, "round": task.round, "attempt": lease.attempt,
+        "set": { "status": task.status, "attempts": task.attempts },
+    });
     let mut entry = Entry::of(scope, "task.leased", &request.pool, payload);
     entry.run = Some(task.run);
     entry.task = Some(task.id);
@@ -122,24 +126,30 @@ fn lease(
 
 /// Returns an error unless the lease still holds.
 pub(super) fn check_lease(tx: &Tx<'_>, lease: &Lease) -> Result<()> {
-    let holds: Option<bool> = tx
+    is_wanted_back(tx, lease).map(|_wanted| ())
+}
+
+/// Returns whether somebody wants the task back, or an error unless the lease still holds.
+pub(super) fn is_wanted_back(tx: &Tx<'_>, lease: &Lease) -> Result<bool> {
+    let wanted: Option<bool> = tx
         .sql()
         .prepare_cached(
-            "SELECT status = 'leased' AND fence = ?2 AND lease_ms > ?3 FROM orch_task WHERE id = ?1",
+            "SELECT is_pausing FROM orch_task
+             WHERE id = ?1 AND status = 'leased' AND fence = ?2 AND lease_ms > ?3",
         )
         .and_then(|mut s| {
             s.query_row(
-                params![task_bits(lease.task), signed(lease.fence.0), tx.now().as_unix_ms()],
+                params![
+                    task_bits(lease.task),
+                    signed(lease.fence.0),
+                    tx.now().as_unix_ms()
+                ],
                 |row| row.get(0),
             )
             .optional()
         })
         .map_err(sql("check a lease"))?;
-    if holds == Some(true) {
-        Ok(())
-    } else {
-        Err(lost(lease))
-    }
+    wanted.ok_or_else(|| lost(lease))
 }
 
 fn lost(lease: &Lease) -> Error {
@@ -176,8 +186,9 @@ pub(super) fn take_back(tx: &Tx<'_>, scope: &Scope, all_of: Option<RunId>) -> Re
     };
     for id in &held {
         let task = load(tx, TaskId::from_bits(id.0))?;
-        set_status(tx, &task, Status::Ready)?;
-        let mut entry = Entry::of(scope, "lease.ended", &task.pool, Value::Null);
+        let set = move_to(tx, &task, Status::Ready)?;
+        let payload = history::payload(Value::Null, set);
+        let mut entry = Entry::of(scope, "lease.ended", &task.pool, payload);
         (entry.run, entry.task) = (Some(task.run), Some(task.id));
         events::append(tx, &entry)?;
     }

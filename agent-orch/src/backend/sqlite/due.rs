@@ -8,7 +8,7 @@ use serde_json::json;
 use super::events::{self, Entry};
 use super::queue::{Spot, shift, spot};
 use super::rows::Bits;
-use super::{requests, waits};
+use super::{reaper, requests, waits};
 use crate::error::Result;
 use crate::fleet::Scheduling;
 use crate::journal::Swept;
@@ -83,6 +83,7 @@ pub(super) fn next(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
         due.map(Timestamp::from_unix_ms),
         waits::next_due(tx)?,
         requests::next_due(tx)?,
+        reaper::next_due(tx)?,
     ];
     Ok(due.into_iter().flatten().min())
 }

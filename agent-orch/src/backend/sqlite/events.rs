@@ -146,6 +146,33 @@ fn record(row: &Row<'_>) -> Result<Record> {
 const SELECT: &str =
     "SELECT e.*, p.body FROM orch_event e LEFT JOIN orch_payload p ON p.hash = e.payload";
 
+/// Returns the place the next record will have.
+pub(super) fn next(tx: &Tx<'_>) -> Result<u64> {
+    Ok(head(tx)?.map_or(0, |(seq, _)| seq).saturating_add(1))
+}
+
+/// Reads the records of a task up to one, in order.
+pub(super) fn of_task(
+    tx: &Tx<'_>,
+    task: TaskId,
+    until: u64,
+    mut each: impl FnMut(&Record) -> Result<()>,
+) -> Result<()> {
+    let mut statement = tx
+        .sql()
+        .prepare_cached(&format!(
+            "{SELECT} WHERE e.task = ?1 AND e.seq <= ?2 ORDER BY e.seq"
+        ))
+        .map_err(sql("read a task's records"))?;
+    let mut rows = statement
+        .query(params![task_bits(task), signed(until)])
+        .map_err(sql("read a task's records"))?;
+    while let Some(row) = rows.next().map_err(sql("read a task's records"))? {
+        each(&record(row)?)?;
+    }
+    Ok(())
+}
+
 /// Returns one page of records.
 pub(super) fn page(tx: &Tx<'_>, query: &EventQuery) -> Result<Vec<Record>> {
     let narrowed = match query.task {

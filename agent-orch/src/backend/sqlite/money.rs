@@ -3,23 +3,26 @@
 use std::time::Duration;
 
 use agent_core::store::Tx;
-use agent_core::{Amount, IdempotencyKey, Scope, Timestamp, UsageRecord};
+use agent_core::{Amount, IdempotencyKey, Scope, TaskId, UsageRecord};
 use agent_pay::backend::sqlite as ledger;
 use agent_pay::{Attribution, BudgetPath, Reserve, Settle, UsageEntry};
 
+use super::trees;
 use crate::error::Result;
 
 /// How long a hold outlives its intent: longer than any question to a person may wait.
-pub(super) const HOLD_LASTS: Duration = Duration::from_secs(30 * 86_400);
+const HOLD_LASTS: Duration = Duration::from_secs(30 * 86_400);
 
 /// Holds the most an effect may cost.
 pub(super) fn hold(
     tx: &mut Tx<'_>,
+    task: TaskId,
     key: &IdempotencyKey,
     path: &BudgetPath,
     max: Amount,
-    expires: Timestamp,
 ) -> Result<()> {
+    trees::hold(tx, task, key, max)?;
+    let expires = tx.now().after(HOLD_LASTS);
     let reserve = Reserve::new(key.clone(), path.clone(), max, expires);
     ledger::reserve(tx, &reserve)?.into_hold()?;
     Ok(())
@@ -27,6 +30,7 @@ pub(super) fn hold(
 
 /// Posts what an effect did cost and frees the rest.
 pub(super) fn settle(tx: &mut Tx<'_>, key: &IdempotencyKey, cost: Option<Amount>) -> Result<()> {
+    trees::settle(tx, key, cost)?;
     match cost {
         Some(cost) if !cost.is_zero() => {
             ledger::settle(tx, &Settle::new(key.clone(), cost))?;
@@ -40,6 +44,7 @@ pub(super) fn settle(tx: &mut Tx<'_>, key: &IdempotencyKey, cost: Option<Amount>
 
 /// Frees what was held.
 pub(super) fn release(tx: &mut Tx<'_>, key: &IdempotencyKey) -> Result<()> {
+    trees::settle(tx, key, None)?;
     ledger::release(tx, key)?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use super::rows::{Bits, column, from_json, run_bits, task_bits, to_json};
 use super::{finish, tasks};
 use crate::error::{Error, Result};
 use crate::inbox::{Answer, NewRequest, Request, RequestId, Severity};
-use crate::task::Status;
+use crate::task::{Status, Task};
 
 /// The stored form of what was asked.
 #[derive(Serialize, Deserialize)]
@@ -89,18 +89,10 @@ pub(super) fn answer(
         }
         None => {}
     }
-    tx.sql()
-        .prepare_cached("UPDATE orch_request SET answer = ?2, answered_ms = ?3 WHERE id = ?1")
-        .and_then(|mut s| {
-            s.execute(params![
-                Bits(id.to_bits()),
-                to_json(answer).unwrap_or_default(),
-                tx.now().as_unix_ms()
-            ])
-        })
-        .map_err(sql("answer a request"))?;
+    give(tx, id, answer)?;
     let task = tasks::load(tx, request.task)?;
-    if task.status == Status::Parked && request.reject.as_ref() == Some(&answer.choice) {
+    let waits = task.status == Status::Parked || task.paused_from == Some(Status::Parked);
+    if waits && request.reject.as_ref() == Some(&answer.choice) {
         finish::reject(tx, &task, &answer.by)?;
     } else {
         tasks::wake(tx, task.id)?;
@@ -147,6 +139,87 @@ pub(super) fn next_due(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
         .and_then(|mut s| s.query_row([], |row| row.get(0)))
         .map_err(sql("find the next deadline"))?;
     Ok(next.map(Timestamp::from_unix_ms))
+}
+
+/// Closes the open questions of a task that ended: nobody needs the answer.
+pub(super) fn close(tx: &Tx<'_>, by: &Principal, task: &Task) -> Result<u64> {
+    let ids: Vec<Bits> = {
+        let mut statement = tx
+            .sql()
+            .prepare_cached("SELECT id FROM orch_request WHERE task = ?1 AND answer IS NULL")
+            .map_err(sql("find open requests"))?;
+        let rows = statement.query_map([task_bits(task.id)], |row| row.get(0));
+        rows.and_then(Iterator::collect)
+            .map_err(sql("find open requests"))?
+    };
+    for id in &ids {
+        let Some(request) = load(tx, RequestId::from_bits(id.0))? else {
+            continue;
+        };
+        let mut answer = Answer::new(request.default, by.clone());
+        answer.note = format!("the task ended as {}", task.status);
+        give(tx, request.id, &answer)?;
+        let entry = Entry {
+            kind: "request.closed",
+            subject: &request.route,
+            code: "",
+            actor: by,
+            run: Some(task.run),
+            task: Some(task.id),
+            fence: None,
+            cause: None,
+            payload: json!({ "request": request.id }),
+        };
+        events::append(tx, &entry)?;
+    }
+    Ok(u64::try_from(ids.len()).unwrap_or(u64::MAX))
+}
+
+/// Asks for a task of a fork what was asked before it, with the answer if there was one then.
+pub(super) fn carry(
+    tx: &Tx<'_>,
+    scope: &Scope,
+    from: RequestId,
+    to: &Task,
+    was_answered: bool,
+) -> Result<()> {
+    let Some(old) = load(tx, from)? else {
+        return Ok(());
+    };
+    let new = NewRequest {
+        run: to.run,
+        task: to.id,
+        name: old.name,
+        severity: old.severity,
+        route: old.route,
+        question: old.question,
+        options: old.options,
+        details: old.details,
+        effect: old.effect,
+        deadline: old.deadline,
+        default: old.default,
+        reject: old.reject,
+    };
+    let new = ask(tx, scope, &new)?;
+    let Some(answer) = old.answer.filter(|_| was_answered) else {
+        return Ok(());
+    };
+    give(tx, new.id, &answer)?;
+    let payload = json!({ "request": new.id, "answer": answer });
+    let mut entry = Entry::of(scope, "request.answered", &new.route, payload);
+    (entry.run, entry.task, entry.actor) = (Some(to.run), Some(to.id), &answer.by);
+    events::append(tx, &entry)?;
+    Ok(())
+}
+
+/// Writes an answer down.
+fn give(tx: &Tx<'_>, id: RequestId, answer: &Answer) -> Result<()> {
+    let (id, body) = (Bits(id.to_bits()), to_json(answer)?);
+    tx.sql()
+        .prepare_cached("UPDATE orch_request SET answer = ?2, answered_ms = ?3 WHERE id = ?1")
+        .and_then(|mut s| s.execute(params![id, body, tx.now().as_unix_ms()]))
+        .map_err(sql("answer a request"))?;
+    Ok(())
 }
 
 /// Returns whether a task waits for an answer.

@@ -2,12 +2,12 @@
 
 use agent_core::store::{Tx, sql};
 use agent_core::{Digest, Env, RunId, Scope, Timestamp};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Params, params};
 use serde_json::json;
 
 use super::claim;
 use super::events::{self, Entry};
-use super::rows::{Bits, column, from_json, run_bits};
+use super::rows::{Bits, column, from_json, run_bits, unsigned};
 use crate::error::{Error, Result};
 use crate::journal::{NewRun, Run};
 
@@ -22,12 +22,7 @@ pub(super) fn open(
     new: &NewRun,
     durability: &str,
 ) -> Result<Run> {
-    if new.subject.is_empty() || new.subject.len() > SUBJECT_BYTES_MAX {
-        return Err(Error::invalid(
-            "run.subject",
-            "a subject has 1 to 8192 bytes",
-        ));
-    }
+    check_subject(&new.subject)?;
     let found = find(tx, &new.subject)?;
     let (run, kind) = match found {
         Some(run) => (run, "run.resumed"),
@@ -46,12 +41,31 @@ pub(super) fn open(
     Ok(run)
 }
 
-fn find(tx: &Tx<'_>, subject: &str) -> Result<Option<Run>> {
-    let mut statement = tx
-        .sql()
-        .prepare_cached("SELECT * FROM orch_run WHERE subject = ?1 AND ended_ms IS NULL")
-        .map_err(sql("find a run"))?;
-    let mut rows = statement.query([subject]).map_err(sql("find a run"))?;
+pub(super) fn check_subject(subject: &str) -> Result<()> {
+    if subject.is_empty() || subject.len() > SUBJECT_BYTES_MAX {
+        return Err(Error::invalid(
+            "run.subject",
+            "a subject has 1 to 8192 bytes",
+        ));
+    }
+    Ok(())
+}
+
+/// Finds the unfinished run of a subject.
+pub(super) fn find(tx: &Tx<'_>, subject: &str) -> Result<Option<Run>> {
+    const OPEN: &str = "SELECT * FROM orch_run WHERE subject = ?1 AND ended_ms IS NULL";
+    query(tx, OPEN, [subject])
+}
+
+/// Reads a run.
+pub(super) fn load(tx: &Tx<'_>, id: RunId) -> Result<Run> {
+    let found = query(tx, "SELECT * FROM orch_run WHERE id = ?1", [run_bits(id)])?;
+    found.ok_or_else(|| Error::not_found("run", id.to_string()))
+}
+
+fn query(tx: &Tx<'_>, query: &str, key: impl Params) -> Result<Option<Run>> {
+    let mut statement = tx.sql().prepare_cached(query).map_err(sql("find a run"))?;
+    let mut rows = statement.query(key).map_err(sql("find a run"))?;
     let Some(row) = rows.next().map_err(sql("find a run"))? else {
         return Ok(None);
     };
@@ -62,13 +76,17 @@ fn find(tx: &Tx<'_>, subject: &str) -> Result<Option<Run>> {
         spec,
         meta: from_json(&column::<String>(row, "meta")?)?,
         started: Timestamp::from_unix_ms(column(row, "started_ms")?),
-        ended: None,
+        ended: column::<Option<i64>>(row, "ended_ms")?.map(Timestamp::from_unix_ms),
         is_resumed: true,
         durability: column(row, "durability")?,
+        forked_from: column::<Option<Bits>>(row, "forked_from")?
+            .map(|bits| RunId::from_bits(bits.0)),
+        forked_at: column::<Option<i64>>(row, "forked_at")?.map(unsigned),
     }))
 }
 
-fn insert(tx: &Tx<'_>, env: &Env, new: &NewRun, durability: &str) -> Result<Run> {
+/// Writes a run that starts.
+pub(super) fn insert(tx: &Tx<'_>, env: &Env, new: &NewRun, durability: &str) -> Result<Run> {
     let run = Run {
         id: RunId::generate(env),
         subject: new.subject.clone(),
@@ -78,10 +96,13 @@ fn insert(tx: &Tx<'_>, env: &Env, new: &NewRun, durability: &str) -> Result<Run>
         ended: None,
         is_resumed: false,
         durability: durability.to_owned(),
+        forked_from: None,
+        forked_at: None,
     };
     tx.sql()
         .execute(
-            "INSERT INTO orch_run VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL)",
+            "INSERT INTO orch_run(id, subject, spec, meta, durability, started_ms)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             params![
                 run_bits(run.id),
                 run.subject,

@@ -1,11 +1,12 @@
 //! The tables of this crate.
 
 mod queue;
+mod trees;
 mod undo;
 mod waits;
 
 /// The migrations, one per version.
-pub(super) const STEPS: &[&str] = &[V1, V2, undo::UNDO, waits::WAITS, queue::QUEUE];
+pub(super) const STEPS: &[&str] = &[V1, V2, undo::UNDO, waits::WAITS, queue::QUEUE, trees::TREES];
 
 const V1: &str = "
 CREATE TABLE orch_run (

@@ -8,8 +8,8 @@ use rusqlite::{OptionalExtension, params};
 use serde_json::{Value, json};
 
 use super::events::{self, Body, Entry};
-use super::rows::{Hash, damaged, from_json, signed, task_bits, to_json, unsigned};
-use super::{claim, money, undo};
+use super::rows::{Hash, column, damaged, from_json, signed, task_bits, to_json, unsigned};
+use super::{claim, fork, money, undo};
 use crate::error::{Error, Result};
 use crate::journal::{Intended, Intent, Outcome, Pass, StepKey};
 use crate::machine::{
@@ -146,8 +146,15 @@ enum Looked {
 }
 
 fn look(tx: &Tx<'_>, lease: &Lease, mut pass: Pass) -> Result<Looked> {
-    claim::check_lease(tx, lease)?;
+    if claim::is_wanted_back(tx, lease)? {
+        return Err(Error::Yielded { task: lease.task });
+    }
     let known = find(tx, lease, &pass.step)?;
+    if known.as_ref().is_some_and(|known| known.state.is_open())
+        && let Some(key) = fork::key_of(tx, lease, &pass.step)?
+    {
+        pass.key = key;
+    }
     match decide_intent(known.as_ref(), &pass.digest, pass.class) {
         IntentDecision::Go { n_try, is_held } => {
             pass.n_try = n_try;
@@ -199,8 +206,8 @@ pub(super) fn intend(
     if let (false, Some(path), Some(max)) = (is_held, &budget, pass.effect.cost_max)
         && !max.is_zero()
     {
-        let expires = tx.now().after(money::HOLD_LASTS);
-        money::hold(tx, &hold_key(&pass.key, pass.n_try)?, path, max, expires)?;
+        let own = step_key(lease, &pass.step, &pass.digest)?;
+        money::hold(tx, lease.task, &hold_key(&own, pass.n_try)?, path, max)?;
         is_held = true;
     }
     if let Some(charge) = &charge {
@@ -339,7 +346,8 @@ pub(super) fn settle(
     write_row(tx, lease, pass, *state, is_held, Some(result))?;
     // What may have been spent stays held until somebody knows.
     if is_held && *state != StepState::Unknown {
-        money::settle(tx, &hold_key(&pass.key, pass.n_try)?, outcome.cost)?;
+        let own = step_key(lease, &pass.step, &pass.digest)?;
+        money::settle(tx, &hold_key(&own, pass.n_try)?, outcome.cost)?;
     }
     for record in &outcome.usage {
         money::meter(tx, scope, record)?;
@@ -355,32 +363,45 @@ pub(super) fn settle(
     Ok(())
 }
 
+/// An intent without an outcome whose money is held.
+pub(super) struct OpenHold {
+    pub(super) name: String,
+    pub(super) hold: IdempotencyKey,
+    pub(super) intent: u64,
+}
+
 /// Releases the money of intents that no round will ever resolve.
 pub(super) fn abandon(tx: &mut Tx<'_>, task: &Task) -> Result<()> {
-    let open: Vec<(String, String, u32, Hash, u32)> = {
-        let mut statement = tx
-            .sql()
-            .prepare_cached(
-                "SELECT stage, name, ordinal, digest, n_try FROM orch_step
-                 WHERE task = ?1 AND round = ?2 AND state IN ('intended', 'unknown') AND is_held",
-            )
-            .map_err(sql("find open intents"))?;
-        let rows = statement.query_map(params![task_bits(task.id), task.round], |row| {
-            Ok((
-                row.get(0)?,
-                row.get(1)?,
-                row.get(2)?,
-                row.get(3)?,
-                row.get(4)?,
-            ))
-        });
-        rows.and_then(Iterator::collect)
-            .map_err(sql("find open intents"))?
-    };
-    for (stage, name, ordinal, digest, n_try) in open {
-        let step = StepKey::new(name, ordinal);
-        let key = step_key_at(task.id, task.round, stage.parse()?, &step, &digest.0)?;
-        money::release(tx, &hold_key(&key, n_try)?)?;
+    for open in open_holds(tx, task)? {
+        money::release(tx, &open.hold)?;
     }
     Ok(())
+}
+
+/// Finds what a task's round holds.
+pub(super) fn open_holds(tx: &Tx<'_>, task: &Task) -> Result<Vec<OpenHold>> {
+    let mut statement = tx
+        .sql()
+        .prepare_cached(
+            "SELECT stage, name, ordinal, digest, n_try, intent FROM orch_step
+             WHERE task = ?1 AND round = ?2 AND state IN ('intended', 'unknown') AND is_held",
+        )
+        .map_err(sql("find open intents"))?;
+    let mut rows = statement
+        .query(params![task_bits(task.id), task.round])
+        .map_err(sql("find open intents"))?;
+    let mut open = Vec::new();
+    while let Some(row) = rows.next().map_err(sql("find open intents"))? {
+        let name: String = column(row, "name")?;
+        let step = StepKey::new(name.clone(), column(row, "ordinal")?);
+        let stage = column::<String>(row, "stage")?.parse()?;
+        let digest = column::<Hash>(row, "digest")?.0;
+        let key = step_key_at(task.id, task.round, stage, &step, &digest)?;
+        open.push(OpenHold {
+            name,
+            hold: hold_key(&key, column(row, "n_try")?)?,
+            intent: unsigned(column(row, "intent")?),
+        });
+    }
+    Ok(open)
 }

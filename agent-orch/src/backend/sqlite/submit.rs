@@ -12,6 +12,7 @@ use super::events::{self, Entry};
 use super::queue::{self, Spot};
 use super::rows::{run_bits, task_bits, to_json};
 use super::tasks::count;
+use super::trees;
 use crate::error::Result;
 use crate::task::{NewTask, Stage, Status};
 
@@ -43,6 +44,7 @@ pub(super) fn submit(tx: &Tx<'_>, scope: &Scope, run: RunId, tasks: &[NewTask]) 
             }
         };
         if let Some(seq) = insert(tx, run, task, &input, fair, joining)? {
+            trees::enter(tx, task.id(run), task)?;
             joining.n = joining.n.saturating_add(1);
             joining.head = joining.head.min(seq);
             added = added.saturating_add(1);

@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 
 use agent_core::store::{Tx, sql};
-use agent_core::{AgentId, RunId, TaskId, Timestamp};
+use agent_core::{AgentId, Principal, RunId, TaskId, Timestamp};
 use rusqlite::{Row, params};
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use super::events::{self, Entry};
 
 use super::rows::{Bits, column, from_json, run_bits, task_bits, to_json, unsigned};
-use super::{due, queue, waits};
+use super::{due, queue, trees, waits};
 use crate::error::{Error, Result};
+use crate::history::{delta, payload};
 use crate::journal::Counts;
+use crate::machine::rest;
 use crate::task::{Stage, Status, Task};
 
 /// Moves one task from one cell of the counts to another.
@@ -45,18 +49,13 @@ pub(super) fn counts(tx: &Tx<'_>, run: RunId) -> Result<Counts> {
     Ok(Counts(counts))
 }
 
-/// Writes a task's next state and counts the move.
-pub(super) fn store(
-    tx: &Tx<'_>,
-    before: &Task,
-    after: &Task,
-    not_before: Option<Timestamp>,
-    avoid: Option<AgentId>,
-) -> Result<()> {
+/// Writes a task's next state, counts the move and returns what changed, for its audit record.
+pub(super) fn store(tx: &Tx<'_>, before: &Task, after: &mut Task) -> Result<Map<String, Value>> {
+    rest(after);
     waits::close(tx, before, after)?;
     let failure = after.failure.as_ref().map(to_json).transpose()?;
     let spot = queue::spot(tx, task_bits(after.id))?;
-    let moved = spot.moved(after, avoid.map(|agent| Bits(agent.to_bits())));
+    let moved = spot.moved(after, after.avoid.map(|agent| Bits(agent.to_bits())));
     let line = queue::shift(tx, &spot, &moved)?;
     let rises = due::rises(tx, moved.run, moved.rank)?;
     tx.sql()
@@ -65,7 +64,7 @@ pub(super) fn store(
                 avoid = ?7, output = ?8, feedback = ?9, failures = ?10, failure = ?11,
                 not_before_ms = ?12, updated_ms = ?13, owner = NULL, lease_ms = NULL,
                 home = ?14, retries = ?15, choices = ?16, ends_as = ?17,
-                line = ?18, rises_ms = ?19
+                line = ?18, rises_ms = ?19, paused_from = ?20, is_pausing = ?21
              WHERE id = ?1",
         )
         .and_then(|mut s| {
@@ -76,12 +75,12 @@ pub(super) fn store(
                 after.pool,
                 after.round,
                 after.author.map(|agent| Bits(agent.to_bits())),
-                avoid.map(|agent| Bits(agent.to_bits())),
+                after.avoid.map(|agent| Bits(agent.to_bits())),
                 after.output.as_ref().map(Value::to_string),
                 Value::Array(after.feedback.clone()).to_string(),
                 serde_json::to_string(&after.failures).unwrap_or_default(),
                 failure,
-                not_before.map(Timestamp::as_unix_ms),
+                after.not_before.map(Timestamp::as_unix_ms),
                 tx.now().as_unix_ms(),
                 after.home,
                 after.retries,
@@ -89,42 +88,70 @@ pub(super) fn store(
                 after.ends_as.map(Status::name),
                 line,
                 rises,
+                after.paused_from.map(Status::name),
+                after.is_pausing,
             ])
         })
         .map_err(sql("move a task on"))?;
     count(tx, before.run, before.stage, before.status, -1)?;
-    count(tx, after.run, after.stage, after.status, 1)
+    count(tx, after.run, after.stage, after.status, 1)?;
+    Ok(delta(before, after))
 }
 
-/// Changes only the status of a task that nobody holds.
-pub(super) fn set_status(tx: &Tx<'_>, task: &Task, status: Status) -> Result<()> {
-    if status.is_terminal() {
-        let ended = Task {
-            status,
-            ..task.clone()
-        };
-        waits::close(tx, task, &ended)?;
-    }
+/// Changes only the status of a task that nobody holds, without a record: the caller's own record
+/// says what changed, which is returned.
+pub(super) fn move_to(tx: &Tx<'_>, task: &Task, status: Status) -> Result<Map<String, Value>> {
+    let mut after = task.clone();
+    (after.status, after.not_before) = (status, None);
+    rest(&mut after);
     let spot = queue::spot(tx, task_bits(task.id))?;
-    let line = queue::shift(tx, &spot, &spot.with_status(status))?;
+    let line = queue::shift(tx, &spot, &spot.with_status(after.status))?;
     let rises = due::rises(tx, spot.run, spot.rank)?;
     tx.sql()
         .prepare_cached(
             "UPDATE orch_task SET status = ?2, owner = NULL, lease_ms = NULL, not_before_ms = NULL,
-                updated_ms = ?3, line = ?4, rises_ms = ?5 WHERE id = ?1",
+                updated_ms = ?3, line = ?4, rises_ms = ?5, paused_from = ?6, is_pausing = ?7
+             WHERE id = ?1",
         )
         .and_then(|mut s| {
             s.execute(params![
                 task_bits(task.id),
-                status.name(),
+                after.status.name(),
                 tx.now().as_unix_ms(),
                 line,
                 rises,
+                after.paused_from.map(Status::name),
+                after.is_pausing,
             ])
         })
         .map_err(sql("change a task's status"))?;
     count(tx, task.run, task.stage, task.status, -1)?;
-    count(tx, task.run, task.stage, status, 1)
+    count(tx, task.run, task.stage, after.status, 1)?;
+    Ok(delta(task, &after))
+}
+
+/// Changes only the status of a task that nobody holds, and records it.
+pub(super) fn set_status(tx: &Tx<'_>, task: &Task, status: Status) -> Result<()> {
+    let set = move_to(tx, task, status)?;
+    moved(tx, task, set)
+}
+
+/// Records that a task moved by itself.
+pub(super) fn moved(tx: &Tx<'_>, task: &Task, set: Map<String, Value>) -> Result<()> {
+    let by = Principal::host();
+    let entry = Entry {
+        kind: "task.moved",
+        subject: task.stage.name(),
+        code: "",
+        actor: &by,
+        run: Some(task.run),
+        task: Some(task.id),
+        fence: None,
+        cause: None,
+        payload: payload(Value::Null, set),
+    };
+    events::append(tx, &entry)?;
+    Ok(())
 }
 
 /// Notes that something a task may wait for has happened: a parked task becomes ready, one that
@@ -135,10 +162,20 @@ pub(super) fn wake(tx: &Tx<'_>, id: TaskId) -> Result<()> {
         .and_then(|mut s| s.execute([task_bits(id)]))
         .map_err(sql("wake a task"))?;
     let task = load(tx, id)?;
-    if task.status == Status::Parked {
-        set_status(tx, &task, Status::Ready)?;
+    match (task.status, task.paused_from) {
+        (Status::Parked, _) => {
+            trees::go_on(tx, &task)?;
+            set_status(tx, &task, Status::Ready)
+        }
+        (Status::Paused, Some(Status::Parked)) => {
+            trees::go_on(tx, &task)?;
+            let mut after = task.clone();
+            after.paused_from = Some(Status::Ready);
+            let set = store(tx, &task, &mut after)?;
+            moved(tx, &task, set)
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Returns how often a task was woken.
@@ -177,8 +214,15 @@ fn parse(row: &Row<'_>) -> Result<Task> {
             .map(from_json)
             .transpose()
     };
+    let task = |name| -> Result<Option<TaskId>> {
+        Ok(column::<Option<Bits>>(row, name)?.map(|bits| TaskId::from_bits(bits.0)))
+    };
+    let moment = |name| -> Result<Option<Timestamp>> {
+        Ok(column::<Option<i64>>(row, name)?.map(Timestamp::from_unix_ms))
+    };
+    let id = TaskId::from_bits(column::<Bits>(row, "id")?.0);
     Ok(Task {
-        id: TaskId::from_bits(column::<Bits>(row, "id")?.0),
+        id,
         run: RunId::from_bits(column::<Bits>(row, "run")?.0),
         key: text("key")?,
         input: from_json(&text("input")?)?,
@@ -203,5 +247,16 @@ fn parse(row: &Row<'_>) -> Result<Task> {
             .as_deref()
             .map(from_json)
             .transpose()?,
+        parent: task("parent")?,
+        root: task("root")?.unwrap_or(id),
+        depth: column(row, "depth")?,
+        is_detached: column(row, "is_detached")?,
+        deadline: moment("deadline_ms")?,
+        not_before: moment("not_before_ms")?,
+        avoid: agent("avoid")?,
+        paused_from: column::<Option<String>>(row, "paused_from")?
+            .map(|name| name.parse())
+            .transpose()?,
+        is_pausing: column(row, "is_pausing")?,
     })
 }

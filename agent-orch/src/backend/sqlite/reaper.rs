@@ -1,0 +1,181 @@
+//! The reaper: whatever nothing moves any more is moved to an end.
+
+use agent_core::store::{Tx, sql};
+use agent_core::{ErrorKind, Failure, Retry, RunId, Scope, TaskId, Timestamp};
+use rusqlite::{Params, params};
+
+use super::rows::{Bits, run_bits};
+use super::{control, finish, requests, tasks};
+use crate::error::Result;
+use crate::inbox::{NewRequest, Severity};
+use crate::stuck::{Stuck, Why};
+use crate::task::{Status, Task};
+
+/// The most tasks one sweep ends or moves: it is one transaction.
+const BATCH_MAX: usize = 1_000;
+
+const OVERDUE: &str = "
+    SELECT id, run FROM orch_task WHERE deadline_ms <= ?1 AND stage <> 'undo'
+        AND status NOT IN ('completed', 'failed', 'canceled', 'rejected')
+    UNION SELECT id, run FROM orch_task WHERE wall_ms <= ?1
+        AND status IN ('ready', 'delayed', 'leased')";
+const UNANSWERED: &str = "
+    SELECT r.task, r.run FROM orch_request r JOIN orch_task t ON t.id = r.task
+    WHERE r.answer IS NULL AND t.status IN ('completed', 'failed', 'canceled', 'rejected')";
+const LATE: &str = "SELECT id, run FROM orch_task WHERE status = 'delayed' AND not_before_ms <= ?1";
+const LAPSED: &str = "SELECT id, run FROM orch_task WHERE status = 'leased' AND lease_ms <= ?1";
+
+/// Ends overdue tasks, wakes tasks that wait for nothing, and closes questions of ended tasks.
+pub(super) fn reap(tx: &mut Tx<'_>, scope: &Scope) -> Result<u64> {
+    let now = tx.now().as_unix_ms();
+    let mut n = 0_u64;
+    for (id, _run) in find(tx, OVERDUE, [now])? {
+        let ended = control::end(tx, &scope.actor, id, Status::Failed, &overdue())?;
+        n = n.saturating_add(u64::from(ended));
+    }
+    for id in idle(tx)? {
+        tasks::wake(tx, id)?;
+        n = n.saturating_add(1);
+    }
+    for (id, _run) in find(tx, UNANSWERED, [])? {
+        let task = tasks::load(tx, id)?;
+        n = n.saturating_add(requests::close(tx, &scope.actor, &task)?);
+    }
+    Ok(n)
+}
+
+/// Returns the next moment at which a task is overdue.
+pub(super) fn next_due(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
+    let next: Option<i64> = tx
+        .sql()
+        .prepare_cached(
+            "SELECT min(due) FROM (
+                SELECT min(deadline_ms) AS due FROM orch_task WHERE deadline_ms IS NOT NULL
+                    AND stage <> 'undo'
+                    AND status NOT IN ('completed', 'failed', 'canceled', 'rejected')
+                UNION ALL SELECT min(wall_ms) FROM orch_task WHERE wall_ms IS NOT NULL
+                    AND status IN ('ready', 'delayed', 'leased'))",
+        )
+        .and_then(|mut s| s.query_row([], |row| row.get(0)))
+        .map_err(sql("find the next overdue task"))?;
+    Ok(next.map(Timestamp::from_unix_ms))
+}
+
+fn overdue() -> Failure {
+    let fix = "give it more time, or split it";
+    let message = "the task did not end in its time";
+    Failure::new(
+        ErrorKind::TimedOut,
+        Retry::Never,
+        "orch.deadline",
+        message,
+        fix,
+    )
+}
+
+fn find(tx: &Tx<'_>, query: &str, key: impl Params) -> Result<Vec<(TaskId, RunId)>> {
+    let mut statement = tx
+        .sql()
+        .prepare_cached(&format!("{query} LIMIT {BATCH_MAX}"))
+        .map_err(sql("find what nothing moves"))?;
+    let rows = statement.query_map(key, |row| {
+        let (task, run): (Bits, Bits) = (row.get(0)?, row.get(1)?);
+        Ok((TaskId::from_bits(task.0), RunId::from_bits(run.0)))
+    });
+    Ok(rows
+        .and_then(Iterator::collect)
+        .map_err(sql("find what nothing moves"))?)
+}
+
+/// Finds parked tasks that wait for nothing.
+fn idle(tx: &Tx<'_>) -> Result<Vec<TaskId>> {
+    let mut statement = tx
+        .sql()
+        .prepare_cached("SELECT id FROM orch_task WHERE status = 'parked'")
+        .map_err(sql("find parked tasks"))?;
+    let mut rows = statement.query([]).map_err(sql("find parked tasks"))?;
+    let mut idle = Vec::new();
+    while let Some(row) = rows.next().map_err(sql("find parked tasks"))? {
+        let id: Bits = row.get(0).map_err(sql("find parked tasks"))?;
+        let id = TaskId::from_bits(id.0);
+        if !finish::is_waiting(tx, id)? {
+            idle.push(id);
+        }
+    }
+    Ok(idle)
+}
+
+/// Lists the tasks of a run that should have moved and did not.
+pub(super) fn stuck(tx: &Tx<'_>, run: RunId) -> Result<Vec<Stuck>> {
+    let now = tx.now().as_unix_ms();
+    let mut stuck = Vec::new();
+    for (why, query) in [
+        (Why::Overdue, OVERDUE),
+        (Why::NotPromoted, LATE),
+        (Why::LeaseLapsed, LAPSED),
+    ] {
+        let found = find(tx, query, [now])?.into_iter();
+        stuck.extend(
+            found
+                .filter(|(_, of)| *of == run)
+                .map(|(id, _)| Stuck::new(id, why)),
+        );
+    }
+    let asked = find(tx, UNANSWERED, [])?.into_iter();
+    let asked = asked.filter(|(_, of)| *of == run);
+    stuck.extend(asked.map(|(id, _)| Stuck::new(id, Why::AsksAfterItsEnd)));
+    for id in idle(tx)? {
+        if tasks::load(tx, id)?.run == run {
+            stuck.push(Stuck::new(id, Why::WaitsForNothing));
+        }
+    }
+    Ok(stuck)
+}
+
+/// Asks a person about each task that waits for a pool nobody runs; what was asked before fails.
+pub(super) fn orphans(
+    tx: &mut Tx<'_>,
+    scope: &Scope,
+    run: RunId,
+    pool: &str,
+    until: Timestamp,
+) -> Result<u64> {
+    const READY: &str = "SELECT id, run FROM orch_task
+        WHERE run = ?1 AND pool = ?2 AND status = 'ready'";
+    let found = find(tx, READY, params![run_bits(run), pool])?;
+    for (id, _run) in &found {
+        let task = tasks::load(tx, *id)?;
+        let request = requests::ask(tx, scope, &about_pool(&task, until))?;
+        if request.answer.is_some() {
+            control::end(tx, &scope.actor, *id, Status::Failed, &no_pool(pool))?;
+        } else {
+            tasks::set_status(tx, &task, Status::Parked)?;
+        }
+    }
+    Ok(u64::try_from(found.len()).unwrap_or(u64::MAX))
+}
+
+fn no_pool(pool: &str) -> Failure {
+    let message = format!("no pool `{pool}` is running");
+    let fix = "add the pool to the fleet and submit the task again";
+    Failure::new(
+        ErrorKind::NotFound,
+        Retry::Never,
+        "orch.no_pool",
+        &message,
+        fix,
+    )
+}
+
+fn about_pool(task: &Task, until: Timestamp) -> NewRequest {
+    let question = format!(
+        "{} waits for pool `{}`, which the fleet does not have. Is it being added?",
+        task.key, task.pool
+    );
+    let name = format!("no_pool/{}", task.pool);
+    let options = [crate::decide::TRY_AGAIN, crate::decide::GIVE_UP];
+    let mut request = NewRequest::new(task.run, task.id, name, question, &options, until);
+    request.severity = Severity::High;
+    request.reject = Some(crate::decide::GIVE_UP.to_owned());
+    request
+}
