@@ -219,6 +219,9 @@ impl RunHandle {
                     }
                     Err(error) => tracing::warn!(%error, "the journal was not swept"),
                 }
+                if let Err(error) = control::find_orphans(&shared, &host).await {
+                    tracing::warn!(%error, "tasks without a pool were not looked for");
+                }
                 let clock = shared.env.clock.as_ref();
                 tokio::select! {
                     () = shared.alarm.wait(clock, clock.now().after(SWEEP)) => {}

@@ -1,11 +1,11 @@
 //! Pausing, resuming, canceling and forking a run that works.
 
-use agent_core::TaskId;
+use agent_core::{Scope, TaskId};
 
 use super::RunHandle;
 use crate::error::Result;
 use crate::journal::Run;
-use crate::runner::check_leases;
+use crate::runner::{Shared, check_leases};
 use crate::task::Task;
 use crate::tree::{Control, Controlled, Target};
 
@@ -86,4 +86,20 @@ impl RunHandle {
     pub async fn task_at(&self, task: TaskId, at: u64) -> Result<Task> {
         self.shared.journal.task_at(task, at).await
     }
+}
+
+/// Puts tasks that wait for a pool nobody runs to a person.
+pub(super) async fn find_orphans(shared: &Shared, host: &Scope) -> Result<()> {
+    let (journal, run) = (&shared.journal, shared.run);
+    for queue in journal.queues(run).await? {
+        if !shared.bells.contains_key(&queue.pool) {
+            let until = shared
+                .env
+                .clock
+                .now()
+                .after(shared.fleet.escalation.deadline);
+            journal.orphan(host, run, queue.pool, until).await?;
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,224 @@
+//! Delegation trees and history next to the ledger: money of a whole tree, money of what was
+//! canceled, and history whose payloads were erased.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::sync::Arc;
+
+use agent_core::store::{self, Config, Db, Durability, sql};
+use agent_core::{
+    AgentId, Asset, Classify, Digest, Effect, EffectClass, Env, Failure, ManualClock, Principal,
+    RunId, Scope, SeededEntropy, Timestamp,
+};
+use agent_orch::backend::sqlite::Sqlite;
+use agent_orch::{
+    Claim, ClaimRequest, Class, Control, Error, EventQuery, Intended, Intent, Journal, NewChild,
+    NewRun, NewTask, Outcome, Pass, Result, Spawn, Status, StepKey, Target,
+};
+use agent_pay::{BudgetPath, OpenBudget};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+struct Books {
+    journal: Sqlite,
+    db: Db,
+    run: RunId,
+    _dir: TempDir,
+}
+
+fn host() -> Scope {
+    Scope::new(Principal::host())
+}
+
+impl Books {
+    async fn open() -> Self {
+        let dir = TempDir::new().unwrap();
+        let clock = ManualClock::new(Timestamp::from_unix_ms(1_700_000_000_000));
+        let env = Env::new(Arc::new(clock), Arc::new(SeededEntropy::new(7)));
+        let config = Config::new(dir.path().join("j.db")).with_durability(Durability::Nothing);
+        let db = Db::open(config, &env).await.unwrap();
+        let journal = Sqlite::open(db.clone(), env).await.unwrap();
+        let open = OpenBudget::new(BudgetPath::new("b").unwrap(), "9.00 USD".parse().unwrap());
+        let opened = db.write::<_, agent_pay::Error, _>(move |tx| {
+            agent_pay::backend::sqlite::open_budget(tx, &open).map(|_| ())
+        });
+        opened.await.unwrap();
+        let new = NewRun::new("s", Digest::of_bytes(b"s"), Value::Null);
+        let run = journal.open_run(&host(), new).await.unwrap().id;
+        Self {
+            journal,
+            db,
+            run,
+            _dir: dir,
+        }
+    }
+
+    async fn submit(&self, task: NewTask) -> Claim {
+        let pool = task.pool.clone();
+        let tasks = vec![task];
+        self.journal.submit(&host(), self.run, tasks).await.unwrap();
+        self.claim(&pool).await
+    }
+
+    async fn claim(&self, pool: &str) -> Claim {
+        let request = ClaimRequest::new(self.run, pool, AgentId::from_bits(1));
+        let claim = self.journal.claim(&host(), request).await.unwrap();
+        claim.unwrap()
+    }
+
+    async fn delegate(&self, parent: &Claim) -> Claim {
+        let child = NewChild::new(NewTask::new("child", "below", Value::Null), 0);
+        let spawn = Spawn::new(vec![child]);
+        let spawned = self.journal.spawn(&host(), &parent.lease, spawn).await;
+        assert_eq!(spawned.unwrap().len(), 1);
+        self.claim("below").await
+    }
+
+    async fn hold(&self, claim: &Claim, name: &str, class: EffectClass, max: &str) -> Result<Pass> {
+        let effect =
+            Effect::new("tool.call", name, class, json!(name)).with_cost_max(max.parse().unwrap());
+        let intent =
+            Intent::new(StepKey::new(name, 0), effect).with_budget(BudgetPath::new("b").unwrap());
+        match self.journal.intend(&host(), &claim.lease, intent).await? {
+            Intended::Go(pass) => Ok(pass),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn settle(&self, claim: &Claim, pass: &Pass, cost: &str) {
+        let mut outcome = Outcome::new(Ok(Value::Null));
+        outcome.cost = Some(cost.parse().unwrap());
+        let lease = &claim.lease;
+        let settled = self.journal.settle(&host(), lease, pass, outcome).await;
+        settled.unwrap();
+    }
+
+    /// Held and spent, in cents.
+    async fn balance(&self) -> (i128, i128) {
+        let path = BudgetPath::new("b").unwrap();
+        let read = self.db.read::<_, agent_pay::Error, _>(move |tx| {
+            agent_pay::backend::sqlite::balance(tx, Asset::USD, &path)
+        });
+        let balance = read.await.unwrap();
+        (
+            balance.held.units() / 10_000,
+            balance.spent.units() / 10_000,
+        )
+    }
+}
+
+#[tokio::test]
+async fn a_tree_costs_no_more_than_its_root_allows() {
+    let books = Books::open().await;
+    let root = NewTask::new("root", "work", Value::Null);
+    let root = root.with_tree_budget("1.00 USD".parse().unwrap());
+    let parent = books.submit(root).await;
+    let child = books.delegate(&parent).await;
+    let class = EffectClass::Idempotent;
+    let first = books.hold(&parent, "a", class, "0.70 USD").await.unwrap();
+    let refused = books.hold(&child, "b", class, "0.40 USD").await;
+    let refused = refused.unwrap_err();
+    assert!(matches!(refused, Error::TreeBudget { .. }), "{refused:?}");
+    assert_eq!(refused.code(), "pay.tree_budget");
+    assert_eq!(Class::of(&Failure::of(&refused)), Class::BudgetExceeded);
+    assert_eq!(books.balance().await, (70, 0), "nothing was held for it");
+    books.settle(&parent, &first, "0.50 USD").await;
+    let second = books.hold(&child, "b", class, "0.40 USD").await.unwrap();
+    books.settle(&child, &second, "0.40 USD").await;
+    assert!(books.hold(&parent, "c", class, "0.20 USD").await.is_err());
+    books.hold(&parent, "c", class, "0.10 USD").await.unwrap();
+    let alone = books
+        .submit(NewTask::new("other", "work", Value::Null))
+        .await;
+    let other = books.hold(&alone, "a", class, "2.00 USD").await;
+    assert!(other.is_ok(), "another tree has its own limit");
+}
+
+#[tokio::test]
+async fn canceling_frees_the_money_of_what_can_be_repeated() {
+    let books = Books::open().await;
+    let task = NewTask::new("root", "work", Value::Null);
+    let task = task.with_tree_budget("1.00 USD".parse().unwrap());
+    let claim = books.submit(task).await;
+    for (name, class) in [
+        ("thought", EffectClass::Pure),
+        ("keyed", EffectClass::Idempotent),
+        ("mail", EffectClass::Opaque),
+    ] {
+        books.hold(&claim, name, class, "0.20 USD").await.unwrap();
+    }
+    assert_eq!(books.balance().await, (60, 0));
+    let (host, target) = (host(), Target::Task(claim.task.id));
+    let control = books
+        .journal
+        .control(&host, target, Control::cancel("enough"));
+    assert_eq!(control.await.unwrap().changed, [claim.task.id]);
+    assert_eq!(books.balance().await, (20, 0), "the mail may have gone out");
+    let query = EventQuery::after(0).with_task(claim.task.id);
+    let records = books.journal.events(query).await.unwrap();
+    let left: Vec<&str> = records
+        .iter()
+        .filter(|record| record.kind == "effect.abandoned")
+        .map(|record| record.subject.as_str())
+        .collect();
+    assert_eq!(left, ["mail"], "which is on record");
+    books.journal.verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_fork_carries_no_money() {
+    let books = Books::open().await;
+    let claim = books
+        .submit(NewTask::new("root", "work", Value::Null))
+        .await;
+    let class = EffectClass::Idempotent;
+    let pass = books.hold(&claim, "buy", class, "0.20 USD").await.unwrap();
+    let at = books.journal.verify().await.unwrap().records;
+    let host = host();
+    let fork = books.journal.fork(&host, books.run, at, "f".to_owned());
+    let fork = Books {
+        run: fork.await.unwrap().id,
+        ..books
+    };
+    assert_eq!(fork.balance().await, (20, 0), "the fork holds nothing");
+    let own = fork.claim("work").await;
+    let again = fork.hold(&own, "buy", class, "0.20 USD").await.unwrap();
+    assert_eq!(again.key, pass.key, "the other side knows the step");
+    assert_eq!(fork.balance().await, (40, 0), "each holds for itself");
+    fork.settle(&claim, &pass, "0.20 USD").await;
+    fork.settle(&own, &again, "0.10 USD").await;
+    assert_eq!(fork.balance().await, (0, 30));
+}
+
+#[tokio::test]
+async fn history_ends_where_a_payload_was_erased() {
+    let books = Books::open().await;
+    let claim = books
+        .submit(NewTask::new("root", "work", Value::Null))
+        .await;
+    let id = claim.task.id;
+    let at = books.journal.verify().await.unwrap().records;
+    let then = books.journal.task_at(id, at).await.unwrap();
+    assert_eq!(then.status, Status::Leased);
+    let erased = books.db.write::<_, store::Error, _>(|tx| {
+        tx.sql()
+            .execute(
+                "DELETE FROM orch_payload WHERE hash IN
+                    (SELECT payload FROM orch_event WHERE kind = 'task.leased')",
+                [],
+            )
+            .map_err(sql("erase"))
+    });
+    assert_eq!(erased.await.unwrap(), 1);
+    let gone = books.journal.task_at(id, at).await.unwrap_err();
+    assert!(
+        matches!(gone, Error::HistoryGone { seq, .. } if seq == at),
+        "{gone:?}"
+    );
+    let host = host();
+    let fork = books.journal.fork(&host, books.run, at, "f".to_owned());
+    assert!(matches!(fork.await, Err(Error::HistoryGone { .. })));
+    let before = books.journal.task_at(id, at - 1).await.unwrap();
+    assert_eq!(before.status, Status::Ready, "what came before is there");
+    books.journal.verify().await.unwrap();
+}
