@@ -7,7 +7,7 @@ mod waits;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use agent_core::{Digest, Effect, Scope, Unit, Usage};
 use agent_pay::BudgetPath;
@@ -106,6 +106,8 @@ pub struct Ctx {
     pub(crate) calls: Mutex<BTreeMap<Digest, u32>>,
     /// Whether the task is wanted back at the next step.
     pub(crate) yields: Arc<AtomicBool>,
+    /// When the lease ends as far as this process knows, in milliseconds since 1970.
+    pub(crate) until_ms: Arc<AtomicI64>,
     /// The run it is an attempt of.
     pub(crate) shared: Arc<Shared>,
 }

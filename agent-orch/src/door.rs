@@ -12,6 +12,7 @@ mod outcome;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use agent_core::{Effect, Env, Gate, Scope, Timestamp};
 use agent_pay::RateCard;
@@ -21,7 +22,7 @@ pub(crate) use chaos::InjectedCrash;
 pub use chaos::{Chaos, FailPoint, Fault, Hook, Point};
 
 use crate::agent::{Acted, Ctx};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::journal::{Intended, Intent, Journal, StepKey};
 use crate::task::Lease;
 use chaos::Faults;
@@ -106,7 +107,10 @@ impl Door {
         };
         let scope = cx.scope.child().with_idempotency_key(pass.key.clone());
         let acted = match self.faults.meet(clock, Point::AfterIntent, at).await {
-            Ok(()) => self.act(scope, at, act).await,
+            Ok(()) => {
+                self.check_lease(cx)?;
+                self.act(scope, at, act).await
+            }
             Err(fault) => Err(fault),
         };
         let (result, outcome) = self.outcome(&effect, &pass, acted)?;
@@ -116,6 +120,16 @@ impl Door {
         self.faults.meet(clock, Point::AfterOutcome, at).await?;
         tracing::trace!(task = %lease.task, action = effect.action, "effect ended");
         result
+    }
+
+    /// Stops whoever slept past the end of its lease: another holder may be causing the effect. The
+    /// intent stays in doubt for that one.
+    fn check_lease(&self, cx: &Ctx) -> Result<()> {
+        if self.now().as_unix_ms() < cx.until_ms.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let (task, fence) = (cx.lease.task, cx.lease.fence);
+        Err(Error::LeaseLost { task, fence })
     }
 
     async fn act<F, Fut>(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use agent_core::{
@@ -136,6 +137,7 @@ async fn attempt(
         .attempts
         .enter(&lease, &task, cx.scope.cancellation.clone());
     cx.yields = Arc::clone(&entered.yields);
+    let until_ms = Arc::clone(&cx.until_ms);
     let agent = match task.stage {
         Stage::Undo => shared.unwinder.as_ref(),
         _ => agent,
@@ -151,7 +153,7 @@ async fn attempt(
             Err(agent_core::Error::Canceled) => End::Stopped,
             Err(error) => End::Returned(Err(error.into())),
         },
-        () = keep_alive(shared, &lease) => End::Lost,
+        () = keep_alive(shared, &lease, &until_ms) => End::Lost,
     };
     let (ended, crashed) = match end {
         End::Lost => return Ok(()),
@@ -223,6 +225,7 @@ fn context(
         course: home.map_or_else(Course::default, |pool| Course::new(&pool.recovery, task)),
         calls: Mutex::default(),
         yields: Arc::default(),
+        until_ms: Arc::new(AtomicI64::new(lease.until.as_unix_ms())),
         shared: Arc::clone(shared),
     }
 }
@@ -237,12 +240,13 @@ pub(crate) async fn check_leases(shared: &Shared, leases: Vec<Lease>) {
 }
 
 /// Renews the lease until that fails.
-async fn keep_alive(shared: &Shared, lease: &Lease) {
+async fn keep_alive(shared: &Shared, lease: &Lease, until_ms: &AtomicI64) {
     let every = ClaimRequest::LEASE_DEFAULT / 3;
     loop {
         shared.env.clock.sleep(every).await;
-        if shared.journal.heartbeat(lease).await.is_err() {
-            return;
+        match shared.journal.heartbeat(lease).await {
+            Ok(until) => until_ms.store(until.as_unix_ms(), Ordering::Release),
+            Err(_) => return,
         }
     }
 }

@@ -415,6 +415,29 @@ pub struct Lease {
     pub wakes: u64,
 }
 
+impl Lease {
+    /// Describes a lease on a task as it stands, for backends that hand it out.
+    #[must_use]
+    pub const fn new(
+        task: &Task,
+        fence: Fence,
+        owner: AgentId,
+        attempt: AttemptId,
+        until: Timestamp,
+    ) -> Self {
+        Self {
+            task: task.id,
+            fence,
+            owner,
+            attempt,
+            stage: task.stage,
+            round: task.round,
+            until,
+            wakes: 0,
+        }
+    }
+}
+
 /// A task and the lease on it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]

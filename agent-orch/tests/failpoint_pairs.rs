@@ -5,9 +5,11 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use agent_core::{Effect, EffectClass};
-use agent_orch::{Acted, Chaos, Ctx, Ended, FailPoint, Fault, Point, Result, Status};
+use agent_core::{Effect, EffectClass, Env, ManualClock, OsEntropy, Timestamp};
+use agent_orch::{Acted, Chaos, ClaimRequest, Ctx, Ended, FailPoint, Fault, Point, Result, Status};
 use common::{Does, Rig, World, answer_all, end, fleet, submit};
 use serde_json::json;
 
@@ -109,4 +111,43 @@ async fn a_probeable_effect_happens_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_opaque_effect_happens_once() {
     cross_all(EffectClass::Opaque, 1).await;
+}
+
+/// A process that is stopped between intent and effect wakes up after its lease: another worker has
+/// the task by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_sleeps_past_its_lease_does_not_act() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(1_700_000_000_000)));
+    let env = Env::new(
+        Arc::<ManualClock>::clone(&clock),
+        Arc::new(OsEntropy::new()),
+    );
+    let (rig, world) = (Rig::with_env(env), Arc::new(World::default()));
+    let n_seen = Arc::new(AtomicU32::new(0));
+    let seen = Arc::clone(&n_seen);
+    let chaos = Chaos::new(0).with_hook(move |point, _effect| {
+        if point == Point::AfterIntent && seen.fetch_add(1, Ordering::SeqCst) == 0 {
+            clock.advance(ClaimRequest::LEASE_DEFAULT + Duration::from_secs(1));
+        }
+    });
+    let told = Arc::clone(&world);
+    let work = Does::new(move |cx, _task| {
+        let world = Arc::clone(&told);
+        let act = async move { act(&world, cx, EffectClass::Probeable).await };
+        Box::pin(async move { Ok(Ended::done(json!(act.await?))) })
+    });
+    let (stack, handle) = rig
+        .start(fleet(), |supervisor| {
+            supervisor
+                .with_agent("worker", move || work.clone())
+                .with_agent("checker", Does::accept)
+                .with_chaos(chaos)
+        })
+        .await;
+    submit(&handle, 1).await;
+    let progress = handle.settled().await.unwrap();
+    assert_eq!(progress.counts.of(Status::Completed), 1);
+    assert_eq!(n_seen.load(Ordering::SeqCst), 2, "the next holder acts");
+    assert_eq!(world.calls.lock().len(), 1, "and only that one");
+    end(stack, handle).await;
 }
