@@ -1,6 +1,7 @@
 //! What a host writes: agents, and the context through which they cause effects.
 
 mod children;
+mod mail;
 mod steps;
 mod waits;
 
@@ -23,6 +24,7 @@ use crate::door::Door;
 use crate::error::{Error, Result};
 use crate::inbox::NewRequest;
 use crate::journal::StepKey;
+use crate::outbox::NewMessage;
 use crate::runner::Shared;
 use crate::task::{Lease, Task};
 use crate::wait::Awaited;
@@ -60,6 +62,8 @@ pub struct Acted<T> {
     pub value: T,
     /// What it consumed, by resource.
     pub usage: Vec<(String, Usage)>,
+    /// What goes out with it.
+    pub messages: Vec<NewMessage>,
 }
 
 impl<T> Acted<T> {
@@ -69,6 +73,7 @@ impl<T> Acted<T> {
         Self {
             value,
             usage: Vec::new(),
+            messages: Vec::new(),
         }
     }
 
@@ -76,6 +81,17 @@ impl<T> Acted<T> {
     #[must_use]
     pub fn with_usage(mut self, resource: impl Into<String>, usage: Usage) -> Self {
         self.usage.push((resource.into(), usage));
+        self
+    }
+
+    /// Adds a message to the outside, written in the commit that records the effect as done and
+    /// delivered at least once. Default: none.
+    ///
+    /// An effect that recovery found out about by its probe, or by asking a person, has no messages:
+    /// where they must not be lost, write them with [`Ctx::send`].
+    #[must_use]
+    pub fn with_message(mut self, message: NewMessage) -> Self {
+        self.messages.push(message);
         self
     }
 
@@ -96,6 +112,7 @@ pub struct Ctx {
     pub(crate) budget: BudgetPath,
     pub(crate) door: Arc<Door>,
     pub(crate) alarm: Arc<Alarm>,
+    pub(crate) mail: Arc<tokio::sync::Notify>,
     pub(crate) steps_max: u32,
     pub(crate) question_deadline: std::time::Duration,
     pub(crate) question_route: String,

@@ -3,6 +3,7 @@
 //! Each law gets a fresh journal and the clock it reads. `journal_conformance!(make)` runs them
 //! all.
 
+mod clock;
 mod control;
 mod history;
 mod queue;
@@ -25,6 +26,12 @@ use crate::inbox::{Answer, NewRequest};
 use crate::journal::{ClaimRequest, Intended, Intent, Journal, NewRun, Outcome, StepKey};
 use crate::task::{Claim, NewTask, Status, Transition};
 
+pub use clock::{
+    a_dead_letter_asks_a_person, a_manifest_replaces_its_own_schedules,
+    a_message_comes_until_it_is_acknowledged, a_message_is_written_with_its_step,
+    a_schedule_fires_once_for_each_moment, an_overlapping_firing_is_left_out,
+    messages_of_a_key_come_in_order, missed_firings_are_made_up_for_as_said,
+};
 pub use control::{
     a_canceled_tree_can_do_nothing, a_paused_task_hears_its_answer_when_it_goes_on,
     a_paused_tree_stands_still, a_run_is_controlled_as_a_whole,
@@ -619,6 +626,14 @@ macro_rules! journal_conformance {
             everything_ends,
             a_fork_acts_nothing_again,
             a_fork_knows_nothing_of_later,
+            a_schedule_fires_once_for_each_moment,
+            missed_firings_are_made_up_for_as_said,
+            an_overlapping_firing_is_left_out,
+            a_manifest_replaces_its_own_schedules,
+            a_message_comes_until_it_is_acknowledged,
+            a_message_is_written_with_its_step,
+            messages_of_a_key_come_in_order,
+            a_dead_letter_asks_a_person,
         );
     };
     (@laws $make:path: $($law:ident,)+) => {

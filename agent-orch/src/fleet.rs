@@ -30,6 +30,11 @@
 //!
 //! [recovery]
 //! transient = ["retry:5", "reassign:1", "fail"]
+//!
+//! [schedule.nightly]
+//! cron = "0 2 * * *"
+//! pool = "menders"
+//! input = { scope = "all" }
 //! ```
 
 mod check;
@@ -43,6 +48,7 @@ mod probes;
 mod recovery;
 mod registry;
 mod scale;
+mod schedule;
 mod scheduling;
 mod supervision;
 mod text;
@@ -62,6 +68,8 @@ pub use probes::Probes;
 pub use recovery::{Fallback, PoolRecovery, UndoWhen};
 pub use registry::Retirement;
 pub use scale::{Scale, Scaler};
+pub(crate) use schedule::check_schedule;
+pub use schedule::{CatchUp, Overlap, Schedule, ScheduleChange, Scheduled};
 pub use scheduling::{Preemption, Scheduling};
 pub use supervision::{Branch, Supervision};
 pub(crate) use text::duration;
@@ -97,6 +105,8 @@ pub struct Fleet {
     pub scheduling: Scheduling,
     /// Which agents are retired.
     pub registry: Retirement,
+    /// The tasks that are submitted by the clock, by name.
+    pub schedules: BTreeMap<String, Schedule>,
 }
 
 /// Who is asked when no rule decides.
@@ -134,6 +144,7 @@ impl Fleet {
             escalation: Escalation::default(),
             scheduling: Scheduling::default(),
             registry: Retirement::new(),
+            schedules: BTreeMap::new(),
         }
     }
 
@@ -190,6 +201,13 @@ impl Fleet {
             Some(_) => self.supervisor.with_on_meltdown(OnMeltdown::Escalate),
             None => self.supervisor.with_on_meltdown(OnMeltdown::Quarantine),
         }
+    }
+
+    /// Adds a schedule. Default: none.
+    #[must_use]
+    pub fn with_schedule(mut self, name: impl Into<String>, schedule: Schedule) -> Self {
+        self.schedules.insert(name.into(), schedule);
+        self
     }
 
     /// Reads a manifest and checks it.

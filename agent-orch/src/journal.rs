@@ -19,7 +19,9 @@ use serde_json::Value;
 use crate::audit::{Audit, EventQuery, Record};
 use crate::error::Result;
 use crate::fleet::Scheduling;
+use crate::fleet::{ScheduleChange, Scheduled};
 use crate::inbox::{Answer, NewRequest, Request, RequestId};
+use crate::outbox::{Message, NewMessage, Taken, Undelivered};
 use crate::stuck::Stuck;
 use crate::task::{Claim, Lease, NewTask, Stage, Status, Task, Transition};
 use crate::tree::{Control, Controlled, Spawn, Target};
@@ -199,6 +201,8 @@ pub struct Outcome {
     pub usage: Vec<UsageRecord>,
     /// What that costs; at most what was held.
     pub cost: Option<Amount>,
+    /// What goes out with it, if it did not fail; at most [`NewMessage::PER_EFFECT_MAX`].
+    pub messages: Vec<NewMessage>,
 }
 
 impl Outcome {
@@ -212,6 +216,7 @@ impl Outcome {
             result,
             usage: Vec::new(),
             cost: None,
+            messages: Vec::new(),
         }
     }
 }
@@ -310,7 +315,9 @@ pub struct Swept {
     pub delayed: u64,
     /// Tasks that waited long and moved up one priority.
     pub raised: u64,
-    /// When something is due next, as [`Journal::next_due`] says.
+    /// Tasks that schedules submitted.
+    pub fired: u64,
+    /// When something is due next, as [`Journal::next_due`] says, or a schedule is.
     pub next: Option<Timestamp>,
     /// What nothing else would have moved: overdue tasks, tasks that waited for nothing, questions
     /// of ended tasks.
@@ -540,10 +547,72 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// Cancel safe.
     async fn open_waits(&self, run: RunId) -> Result<Vec<Wait>>;
 
+    /// Changes the schedules of a run. One that stays as it is keeps the moment it is due next, so
+    /// that what was missed is made up for as it says.
+    ///
+    /// # Errors
+    /// `NotFound` if there is none to remove; `Exhausted` beyond
+    /// [`crate::Schedule::PER_RUN_MAX`]; the store's.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn change_schedules(
+        &self,
+        scope: &Scope,
+        run: RunId,
+        change: ScheduleChange,
+    ) -> Result<()>;
+
+    /// Returns the schedules of a run by name.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn schedules(&self, run: RunId) -> Result<Vec<Scheduled>>;
+
+    /// Gives due messages of a run to a dispatcher for [`Message::LEASE`]: at most `n_max`, the
+    /// oldest of each topic and key. One that is neither acknowledged nor failed by then is given
+    /// again, with the same id.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Atomic; messages whose answer is lost come again after their lease.
+    async fn take_messages(&self, scope: &Scope, run: RunId, n_max: usize) -> Result<Taken>;
+
+    /// Notes that a message was delivered; it does not come again. Noting it twice changes nothing.
+    ///
+    /// # Errors
+    /// The store's; then the message comes again.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn ack_message(&self, scope: &Scope, message: &Message) -> Result<()>;
+
+    /// Notes that a delivery failed and what is done about it, unless the message was given to
+    /// somebody else meanwhile.
+    ///
+    /// # Errors
+    /// The store's; then the message comes again after its lease.
+    ///
+    /// # Cancel safety
+    /// Atomic: the question about a dead letter is asked with it.
+    async fn fail_message(
+        &self,
+        scope: &Scope,
+        message: &Message,
+        failure: Failure,
+        next: Undelivered,
+    ) -> Result<()>;
+
     /// Takes back leases that have ended, applies the default of overdue requests, wakes the tasks of
     /// waits that are due, makes delayed tasks ready whose time has come, moves tasks that waited
     /// long up one priority, and reaps: ends overdue tasks, wakes tasks that wait for nothing,
-    /// closes questions of ended tasks; at most one batch of each of the latter three.
+    /// closes questions of ended tasks; at most one batch of each of the latter three. Submits the
+    /// tasks of the schedules of the scope's run that are due.
     ///
     /// # Errors
     /// The store's.

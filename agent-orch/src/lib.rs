@@ -7,6 +7,7 @@ mod audit;
 pub mod backend;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod cron;
 mod decide;
 mod door;
 mod error;
@@ -19,6 +20,7 @@ mod lander;
 pub mod machine;
 #[cfg(feature = "git")]
 pub mod merge;
+mod outbox;
 mod recovery;
 pub mod report;
 mod restart;
@@ -34,12 +36,14 @@ mod wait;
 
 pub use agent::{Acted, Agent, Awakeable, Ctx, Step};
 pub use audit::{Audit, EventQuery, Record};
+pub use cron::Cron;
 pub use decide::{Ended, GIVE_UP, Next, Policy, TRY_AGAIN, decide};
 pub use door::{Chaos, FailPoint, Fault, Hook, Point};
 pub use error::{Error, Result};
 pub use fleet::{
-    Branch, ConfigError, Escalation, Fallback, Fleet, Lane, Limit, Limits, Pool, PoolRecovery,
-    Preemption, Probes, Rate, Remedy, Retirement, Scale, Scaler, Scheduling, Supervision, UndoWhen,
+    Branch, CatchUp, ConfigError, Escalation, Fallback, Fleet, Lane, Limit, Limits, Overlap, Pool,
+    PoolRecovery, Preemption, Probes, Rate, Remedy, Retirement, Scale, Scaler, Schedule,
+    ScheduleChange, Scheduled, Scheduling, Supervision, UndoWhen,
 };
 pub use inbox::{Answer, NewRequest, Request, RequestId, Severity};
 pub use journal::{
@@ -48,6 +52,7 @@ pub use journal::{
 };
 #[cfg(feature = "git")]
 pub use lander::Lander;
+pub use outbox::{Deliver, Message, MessageId, NewMessage, Taken, Undelivered};
 pub use recovery::{Action, Backoff, Class, RecoveryTable, Rung};
 pub use restart::{Intensity, OnMeltdown, Restart, RestartDelay, Strategy};
 pub use runner::AgentFactory;

@@ -44,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) unwinder: Box<Unwinder>,
     /// When the run is to be swept next.
     pub(crate) alarm: Arc<Alarm>,
+    /// Announces messages to the dispatcher.
+    pub(crate) mail: Arc<Notify>,
     /// Announces work, by pool or lane.
     pub(crate) bells: BTreeMap<String, Notify>,
     /// Announces that a task moved, to whoever waits for the run.
@@ -217,6 +219,7 @@ fn context(
         budget: member.budget.clone(),
         door: Arc::clone(&shared.door),
         alarm: Arc::clone(&shared.alarm),
+        mail: Arc::clone(&shared.mail),
         // Whatever a task did in all its rounds must be undone in one attempt.
         steps_max: if is_undo { u32::MAX } else { member.steps_max },
         question_deadline: shared.fleet.escalation.deadline,

@@ -1,6 +1,7 @@
 //! The fleet at work: one supervisor per pool and lane, a sweeper, and the handle a host drives
 //! the run with.
 
+mod clock;
 mod control;
 mod record;
 mod tree;
@@ -25,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::inbox::{Answer, Request, RequestId};
 use crate::journal::{Counts, Run};
+use crate::outbox::{Deliver, Handlers};
 use crate::runner::{AgentFactory, Shared, check_leases};
 use crate::stack::Stack;
 use crate::supervise::{Handle, Supervise};
@@ -41,6 +43,7 @@ pub struct Supervisor {
     fleet: Fleet,
     agents: BTreeMap<String, AgentFactory>,
     unwinder: Unwinder,
+    outbox: Handlers,
     chaos: Chaos,
 }
 
@@ -63,6 +66,7 @@ impl Supervisor {
             agents: BTreeMap::new(),
             unwinder: Unwinder::default(),
             chaos: Chaos::new(0),
+            outbox: Handlers::new(),
         }
     }
 
@@ -92,6 +96,14 @@ impl Supervisor {
     {
         let handler: UndoHandler = Arc::new(move |scope, step| Box::pin(undo(scope, step)));
         self.unwinder.register(action.into(), handler);
+        self
+    }
+
+    /// Registers what delivers the messages of a topic. Default: none; then a message to the topic
+    /// is a dead letter at once, and a person is asked.
+    #[must_use]
+    pub fn with_outbox(mut self, topic: impl Into<String>, deliver: impl Deliver) -> Self {
+        self.outbox.insert(topic.into(), Arc::new(deliver));
         self
     }
 
@@ -131,6 +143,7 @@ impl Supervisor {
             attempts: Attempts::default(),
             unwinder: Box::new(self.unwinder),
             alarm: Arc::default(),
+            mail: Arc::default(),
             bells: places.map(|place| (place.clone(), Notify::new())).collect(),
             moved: Notify::new(),
             fleet: self.fleet,
@@ -158,6 +171,7 @@ impl Supervisor {
             health,
             tree: handle,
         };
+        handle.start_by_the_clock(self.outbox).await?;
         handle.tracker.spawn(handle.sweep());
         handle.tracker.close();
         Ok(handle)
@@ -202,16 +216,19 @@ impl RunHandle {
     fn sweep(&self) -> impl Future<Output = ()> + Send + 'static {
         let (shared, host, cancel) = (
             Arc::clone(&self.shared),
-            self.host.clone(),
+            self.host.clone().with_run(self.run.id),
             self.cancel.clone(),
         );
         async move {
             while !cancel.is_cancelled() {
                 match shared.journal.sweep(&host).await {
                     Ok(swept) => {
-                        if swept.leases + swept.requests + swept.waits + swept.reaped > 0 {
+                        if swept.leases + swept.requests + swept.waits + swept.reaped + swept.fired
+                            > 0
+                        {
                             check_leases(&shared, shared.attempts.leases()).await;
                             shared.ring_all();
+                            shared.mail.notify_one();
                         }
                         if let Some(due) = swept.next {
                             shared.alarm.set(due);
@@ -343,6 +360,7 @@ impl RunHandle {
     pub async fn answer(&self, id: RequestId, answer: Answer) -> Result<Request> {
         let request = self.shared.journal.answer(&self.host, id, answer).await?;
         self.shared.ring_all();
+        self.shared.mail.notify_one();
         Ok(request)
     }
 

@@ -1,6 +1,7 @@
 //! Steps with options, and what recovery chose for an attempt.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use agent_core::{Effect, EffectClass, Scope};
 use serde::Serialize;
@@ -117,15 +118,21 @@ impl Ctx {
                 _ => Ok(None),
             }
         };
+        let has_mail = AtomicBool::new(false);
         let act = |scope| async {
             let acted = act(scope).await?;
+            has_mail.store(!acted.messages.is_empty(), Ordering::Release);
             Ok(Acted {
                 value: to_value(&acted.value)?,
                 usage: acted.usage,
+                messages: acted.messages,
             })
         };
         let name = step.name.clone();
         let value = self.door.pass(self, self.intent(step)?, probe, act).await?;
+        if has_mail.load(Ordering::Acquire) {
+            self.mail.notify_one();
+        }
         serde_json::from_value(value)
             .map_err(|e| Error::invalid(format!("recorded result of step {name}"), e.to_string()))
     }

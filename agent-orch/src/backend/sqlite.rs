@@ -10,11 +10,13 @@ mod finish;
 mod fork;
 mod limits;
 mod money;
+mod outbox;
 mod queue;
 mod reaper;
 mod requests;
 mod rows;
 mod runs;
+mod schedules;
 mod schema;
 mod signals;
 mod steps;
@@ -27,17 +29,19 @@ mod waits;
 use std::fmt;
 
 use agent_core::store::{Db, Durability, Tx};
-use agent_core::{Env, Event, RunId, Scope, TaskId, Timestamp};
+use agent_core::{Env, Event, Failure, RunId, Scope, TaskId, Timestamp};
 use async_trait::async_trait;
 
 use crate::audit::{Audit, EventQuery, Record};
 use crate::error::Result;
 use crate::fleet::Scheduling;
+use crate::fleet::{ScheduleChange, Scheduled};
 use crate::inbox::{Answer, NewRequest, Request, RequestId};
 use crate::journal::{
     ClaimRequest, Counts, Intended, Intent, Journal, NewRun, Outcome, Pass, Queue, Run, StepKey,
     Swept,
 };
+use crate::outbox::{Message, Taken, Undelivered};
 use crate::stuck::Stuck;
 use crate::task::{Claim, Lease, NewTask, Task, Transition};
 use crate::tree::{Control, Controlled, Spawn, Target};
@@ -150,10 +154,19 @@ impl Journal for Sqlite {
         pass: &Pass,
         outcome: Outcome,
     ) -> Result<()> {
-        let (scope, lease) = (scope.clone(), lease.clone());
+        let (scope, lease, pass) = (scope.clone(), lease.clone(), pass.clone());
+        let mut outcome = outcome;
+        let messages = std::mem::take(&mut outcome.messages);
+        let is_done = outcome.result.is_ok();
         let settlement = steps::Settlement::new(pass.clone(), outcome)?;
-        self.write(move |tx| steps::settle(tx, &scope, &lease, &settlement))
-            .await
+        self.write(move |tx| {
+            steps::settle(tx, &scope, &lease, &settlement)?;
+            if is_done {
+                outbox::add(tx, &scope, &lease, &pass, &messages)?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn finish(&self, scope: &Scope, lease: &Lease, transition: Transition) -> Result<()> {
@@ -187,14 +200,17 @@ impl Journal for Sqlite {
             let delayed = claim::promote(tx)?;
             let raised = due::age(tx, &scope)?;
             let reaped = reaper::reap(tx, &scope)?;
+            let fired = schedules::fire(tx, &scope)?;
+            let next = [due::next(tx)?, schedules::next_due(tx, &scope)?];
             Ok(Swept {
                 leases,
                 requests,
                 waits,
                 delayed,
                 raised,
-                next: due::next(tx)?,
                 reaped,
+                fired,
+                next: next.into_iter().flatten().min(),
             })
         })
         .await
@@ -215,6 +231,43 @@ impl Journal for Sqlite {
     async fn resolve(&self, scope: &Scope, id: WaitId, resolution: Resolution) -> Result<Wait> {
         let scope = scope.clone();
         self.write(move |tx| waits::resolve(tx, &scope, id, &resolution))
+            .await
+    }
+
+    async fn change_schedules(
+        &self,
+        scope: &Scope,
+        run: RunId,
+        change: ScheduleChange,
+    ) -> Result<()> {
+        let scope = scope.clone();
+        self.write(move |tx| schedules::change(tx, &scope, run, &change))
+            .await
+    }
+
+    async fn schedules(&self, run: RunId) -> Result<Vec<Scheduled>> {
+        self.db.read(move |tx| schedules::list(tx, run)).await
+    }
+
+    async fn take_messages(&self, _scope: &Scope, run: RunId, n_max: usize) -> Result<Taken> {
+        self.write(move |tx| outbox::take(tx, run, n_max)).await
+    }
+
+    async fn ack_message(&self, scope: &Scope, message: &Message) -> Result<()> {
+        let (scope, message) = (scope.clone(), message.clone());
+        self.write(move |tx| outbox::ack(tx, &scope, &message))
+            .await
+    }
+
+    async fn fail_message(
+        &self,
+        scope: &Scope,
+        message: &Message,
+        failure: Failure,
+        next: Undelivered,
+    ) -> Result<()> {
+        let (scope, message) = (scope.clone(), message.clone());
+        self.write(move |tx| outbox::fail(tx, &scope, &message, &failure, &next))
             .await
     }
 

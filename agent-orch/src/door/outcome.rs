@@ -24,6 +24,7 @@ impl Door {
             }
         };
         let mut outcome = Outcome::new(Ok(acted.value.clone()));
+        outcome.messages = acted.messages;
         if let Some(max) = effect.cost_max {
             let mut cost = Amount::zero(max.asset());
             for (resource, usage) in &acted.usage {

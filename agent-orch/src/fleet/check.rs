@@ -1,6 +1,6 @@
 //! Whether the parts of a fleet fit together.
 
-use super::{Branch, ConfigError, Fleet, Lane, Pool, Remedy, Scale, recovery};
+use super::{Branch, ConfigError, Fleet, Lane, Pool, Remedy, Scale, recovery, schedule};
 
 pub(super) type Checked = Result<(), ConfigError>;
 
@@ -21,6 +21,9 @@ pub(super) fn check(fleet: &Fleet) -> Checked {
     }
     for (id, lane) in &fleet.lanes {
         check_lane(fleet, id, lane)?;
+    }
+    for (id, one) in &fleet.schedules {
+        schedule::check_schedule(fleet, id, one)?;
     }
     for (id, branch) in &fleet.supervisors {
         check_branch(fleet, id, branch)?;
@@ -201,7 +204,7 @@ pub(super) fn known<'a>(
 }
 
 /// Checks a name that ends up in budget paths and memory scopes.
-fn name(key: &str, name: &str) -> Checked {
+pub(super) fn name(key: &str, name: &str) -> Checked {
     let fits = (1..=64).contains(&name.len())
         && name
             .bytes()

@@ -16,7 +16,8 @@ use super::scale::ScaleText;
 use super::scheduling::text::{LimitText, SchedulingText, TenantText};
 use super::supervision::{BranchText, SupervisionText};
 use super::{
-    Branch, ConfigError, Escalation, Fleet, Lane, Pool, Remedy, Supervision, UndoWhen, check,
+    Branch, ConfigError, Escalation, Fleet, Lane, Pool, Remedy, Schedule, Supervision, UndoWhen,
+    check,
 };
 use crate::error::Error;
 use crate::recovery::{Backoff, Class, Rung};
@@ -45,6 +46,8 @@ struct Manifest {
     limit: BTreeMap<String, LimitText>,
     #[serde(default)]
     registry: RegistryText,
+    #[serde(default)]
+    schedule: BTreeMap<String, Schedule>,
 }
 
 #[derive(Deserialize)]
@@ -219,6 +222,7 @@ impl Manifest {
         };
         fleet.registry = self.registry.into();
         fleet.scheduling = self.scheduling.with(self.tenant, self.limit)?;
+        fleet.schedules = self.schedule;
         Ok(fleet)
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::events::{self, Entry};
 use super::rows::{Bits, column, from_json, run_bits, task_bits, to_json};
-use super::{finish, tasks};
+use super::{finish, outbox, tasks};
 use crate::error::{Error, Result};
 use crate::inbox::{Answer, NewRequest, Request, RequestId, Severity};
 use crate::task::{Status, Task};
@@ -90,6 +90,7 @@ pub(super) fn answer(
         None => {}
     }
     give(tx, id, answer)?;
+    outbox::answered(tx, scope, id, &answer.choice)?;
     let task = tasks::load(tx, request.task)?;
     let waits = task.status == Status::Parked || task.paused_from == Some(Status::Parked);
     if waits && request.reject.as_ref() == Some(&answer.choice) {

@@ -5,9 +5,9 @@ use agent_core::{Digest, Env, RunId, Scope, Timestamp};
 use rusqlite::{OptionalExtension, Params, params};
 use serde_json::json;
 
-use super::claim;
 use super::events::{self, Entry};
 use super::rows::{Bits, column, from_json, run_bits, unsigned};
+use super::{claim, outbox};
 use crate::error::{Error, Result};
 use crate::journal::{NewRun, Run};
 
@@ -38,6 +38,7 @@ pub(super) fn open(
         },
     )?;
     claim::take_back(tx, scope, Some(run.id))?;
+    outbox::take_back(tx, run.id)?;
     Ok(run)
 }
 

@@ -1,12 +1,23 @@
 //! The tables of this crate.
 
+mod outbox;
 mod queue;
+mod schedules;
 mod trees;
 mod undo;
 mod waits;
 
 /// The migrations, one per version.
-pub(super) const STEPS: &[&str] = &[V1, V2, undo::UNDO, waits::WAITS, queue::QUEUE, trees::TREES];
+pub(super) const STEPS: &[&str] = &[
+    V1,
+    V2,
+    undo::UNDO,
+    waits::WAITS,
+    queue::QUEUE,
+    trees::TREES,
+    schedules::SCHEDULES,
+    outbox::OUTBOX,
+];
 
 const V1: &str = "
 CREATE TABLE orch_run (
