@@ -16,7 +16,7 @@ use agent_pay::BudgetPath;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::audit::{Audit, EventQuery, Record};
+use crate::audit::{Audit, ErasePayloads, Erased, EventQuery, Record, Root, Verification};
 use crate::error::Result;
 use crate::fleet::Scheduling;
 use crate::fleet::{ScheduleChange, Scheduled};
@@ -442,6 +442,10 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// Records an intent with its undo action, holds its money and counts it against its grants,
     /// or answers with what is known of the step.
     ///
+    /// The intent of a pure effect that holds no money need not be recorded
+    /// ([`crate::machine::is_intent_durable`]); whether its lease still holds is then certain only
+    /// when its outcome is recorded.
+    ///
     /// # Errors
     /// `Conflict` if the lease is over or the step drifted; `Exhausted` if the budget refuses;
     /// `Denied` if a grant is used up.
@@ -685,7 +689,8 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// Cancel safe.
     async fn events(&self, query: EventQuery) -> Result<Vec<Record>>;
 
-    /// Recomputes the whole audit chain and returns its head.
+    /// Recomputes the whole audit chain and returns its head. As
+    /// [`verify_with`](Journal::verify_with) with nothing but the chain to trust.
     ///
     /// # Errors
     /// `Corrupt` naming the first record that was altered, removed, reordered or cut off.
@@ -693,6 +698,57 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Cancel safe.
     async fn verify(&self) -> Result<Audit>;
+
+    /// Recomputes the audit chain as told: with whom to trust, from which root, to which root.
+    ///
+    /// # Errors
+    /// `Corrupt` naming the first record that was altered, removed, reordered or cut off, whose
+    /// payload was altered or removed without an erasure, or whose root was altered, removed or
+    /// forged.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn verify_with(&self, how: Verification) -> Result<Audit>;
+
+    /// Returns the end of the audit chain and what is signed of it, without verifying.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn head(&self) -> Result<Audit>;
+
+    /// Stores a signed root, takes note of it in the chain, and returns the record that does.
+    ///
+    /// # Errors
+    /// `Denied` if the signature does not hold; `Invalid` if the root does not stand for one of the
+    /// latest [`Root::LAG_MAX`] records; the store's.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn seal(&self, scope: &Scope, root: Root) -> Result<u64>;
+
+    /// Returns the signed roots that stand for more than `after` records, oldest first, at most
+    /// [`Root::PAGE_MAX`].
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn roots(&self, after: u64) -> Result<Vec<Root>>;
+
+    /// Erases text that must not be kept and takes note of it in the chain, which stays whole.
+    /// [`ErasePayloads`] says what goes and what stays.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if a task has not ended; `Invalid` for the record of an erasure or
+    /// of a root; the store's.
+    ///
+    /// # Cancel safety
+    /// Atomic; whether the store's files are cleaned up too is only known from the answer.
+    async fn erase(&self, scope: &Scope, what: ErasePayloads) -> Result<Erased>;
 
     /// Appends an audit record of the host's own.
     ///

@@ -3,7 +3,7 @@
 mod agent;
 mod alarm;
 mod attempts;
-mod audit;
+pub mod audit;
 pub mod backend;
 #[cfg(feature = "conformance")]
 pub mod conformance;

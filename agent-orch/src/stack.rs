@@ -19,6 +19,7 @@ use agent_sandbox::Runtime;
 use agent_tools::Toolset;
 use serde_json::Value;
 
+use crate::audit::Sealer;
 use crate::backend::sqlite::Sqlite;
 use crate::error::{Error, Result};
 use crate::fleet::{Fleet, Pool};
@@ -227,6 +228,18 @@ impl Stack {
     #[must_use]
     pub fn host_scope(&self) -> Scope {
         Scope::new(self.inner.host_name.clone())
+    }
+
+    /// Returns what signs the audit chain with the host's key.
+    #[must_use]
+    pub fn sealer(&self) -> Sealer {
+        Sealer::new(
+            self.journal(),
+            self.keys(),
+            self.inner.env.clone(),
+            self.host_scope(),
+            self.inner.host.clone(),
+        )
     }
 
     /// Opens the run of `subject`, or the unfinished one with what it was opened with.

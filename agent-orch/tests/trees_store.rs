@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use agent_core::store::{self, Config, Db, Durability, sql};
+use agent_core::store::{Config, Db, Durability};
 use agent_core::{
     AgentId, Asset, Classify, Digest, Effect, EffectClass, Env, Failure, ManualClock, Principal,
     RunId, Scope, SeededEntropy, Timestamp,
 };
+use agent_orch::audit::ErasePayloads;
 use agent_orch::backend::sqlite::Sqlite;
 use agent_orch::{
     Claim, ClaimRequest, Class, Control, Error, EventQuery, Intended, Intent, Journal, NewChild,
@@ -200,16 +201,9 @@ async fn history_ends_where_a_payload_was_erased() {
     let at = books.journal.verify().await.unwrap().records;
     let then = books.journal.task_at(id, at).await.unwrap();
     assert_eq!(then.status, Status::Leased);
-    let erased = books.db.write::<_, store::Error, _>(|tx| {
-        tx.sql()
-            .execute(
-                "DELETE FROM orch_payload WHERE hash IN
-                    (SELECT payload FROM orch_event WHERE kind = 'task.leased')",
-                [],
-            )
-            .map_err(sql("erase"))
-    });
-    assert_eq!(erased.await.unwrap(), 1);
+    let what = ErasePayloads::Record(at);
+    let erased = books.journal.erase(&host(), what).await.unwrap();
+    assert_eq!(erased.payloads, 1);
     let gone = books.journal.task_at(id, at).await.unwrap_err();
     assert!(
         matches!(gone, Error::HistoryGone { seq, .. } if seq == at),

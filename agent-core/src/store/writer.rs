@@ -4,13 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Statement};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::connect::{self, Confined, SAVEPOINT};
 use super::stats::Counters;
-use super::{Config, Error, Tx};
+use super::{Config, Error, Tx, sql};
 use crate::time::Clock;
 
 /// A queued write. Running it answers nothing yet: the answer is sent after the commit.
@@ -120,14 +120,98 @@ struct Writer {
     counters: Arc<Counters>,
 }
 
+/// The statements around every write, prepared once and apart from the statement cache, since
+/// callers could run what is in the cache unchecked.
+struct Controls<'c> {
+    connection: &'c Confined,
+    begin: Statement<'c>,
+    commit: Statement<'c>,
+    savepoint: Statement<'c>,
+    undo: Statement<'c>,
+    release: Statement<'c>,
+}
+
+impl<'c> Controls<'c> {
+    fn new(connection: &'c Confined) -> Result<Self, Error> {
+        let prepare = |text: &str| {
+            let prepared = connection.connection.prepare(text);
+            prepared.map_err(sql("prepare the writer"))
+        };
+        Ok(Self {
+            begin: prepare("BEGIN IMMEDIATE")?,
+            commit: prepare("COMMIT")?,
+            savepoint: prepare(&format!("SAVEPOINT {SAVEPOINT}"))?,
+            undo: prepare(&format!("ROLLBACK TO {SAVEPOINT}"))?,
+            release: prepare(&format!("RELEASE {SAVEPOINT}"))?,
+            connection,
+        })
+    }
+
+    /// Runs the first write and all that are queued behind it, then commits. On an error nothing
+    /// of the batch is kept.
+    fn commit_batch(
+        &mut self,
+        clock: &dyn Clock,
+        first: Job,
+        queue: &mut mpsc::Receiver<Job>,
+        batch: &mut Vec<Job>,
+    ) -> Result<(), Error> {
+        let mut next = Some(first);
+        let result = run(&mut self.begin, "begin a transaction").and_then(|()| {
+            while let Some(mut job) = next.take() {
+                let outcome = self.run_one(clock, &mut job);
+                batch.push(job);
+                outcome?;
+                if batch.len() < Config::BATCH_MAX {
+                    next = queue.try_recv().ok();
+                }
+            }
+            run(&mut self.commit, "commit")
+        });
+        batch.extend(next);
+        if result.is_err() && !self.connection.connection.is_autocommit() {
+            // The answer is an error either way; a transaction left open would poison the next
+            // batch.
+            let _undone = self.connection.control("ROLLBACK", "undo a batch");
+        }
+        result
+    }
+
+    /// Runs one write in its savepoint. An error undoes the batch; a failing write is no error.
+    fn run_one(&mut self, clock: &dyn Clock, job: &mut Job) -> Result<(), Error> {
+        let now = clock.now();
+        run(&mut self.savepoint, "begin a write")?;
+        let write = |inner: &Connection| job.run(&mut Tx::new(inner, now));
+        let keep = self.connection.inside(write).unwrap_or(false);
+        if self.connection.connection.is_autocommit() {
+            // SQLite itself undoes the whole transaction on a full disk and on some I/O errors.
+            return Err(Error::undone());
+        }
+        if !keep {
+            run(&mut self.undo, "undo a write")?;
+        }
+        run(&mut self.release, "end a write")
+    }
+}
+
+fn run(statement: &mut Statement<'_>, operation: &'static str) -> Result<(), Error> {
+    statement.execute([]).map(drop).map_err(sql(operation))
+}
+
 impl Writer {
     fn serve(&self, mut queue: mpsc::Receiver<Job>) {
+        let mut controls = match Controls::new(&self.connection) {
+            Ok(controls) => controls,
+            Err(error) => return refuse(queue, &error),
+        };
+        let mut batch = Vec::new();
         while let Some(first) = queue.blocking_recv() {
-            let mut batch = Vec::new();
-            let undone = self.commit_batch(first, &mut queue, &mut batch).err();
+            let undone = controls
+                .commit_batch(self.clock.as_ref(), first, &mut queue, &mut batch)
+                .err();
             let n_jobs = batch.len();
             self.counters.count(n_jobs, undone.is_none());
-            for job in batch {
+            for job in batch.drain(..) {
                 let undone = undone.as_ref().map(|error| error.for_write_of(n_jobs));
                 // A destructor or conversion of the caller's own type may panic; the next answer
                 // is owed all the same.
@@ -140,57 +224,11 @@ impl Writer {
             .connection
             .control("PRAGMA wal_checkpoint(TRUNCATE)", "empty the log");
     }
+}
 
-    /// Runs the first write and all that are queued behind it, then commits. On an error nothing
-    /// of the batch is kept.
-    fn commit_batch(
-        &self,
-        first: Job,
-        queue: &mut mpsc::Receiver<Job>,
-        batch: &mut Vec<Job>,
-    ) -> Result<(), Error> {
-        let mut next = Some(first);
-        let result = self
-            .connection
-            .control("BEGIN IMMEDIATE", "begin a transaction")
-            .and_then(|()| {
-                while let Some(mut job) = next.take() {
-                    let outcome = self.run_one(&mut job);
-                    batch.push(job);
-                    outcome?;
-                    if batch.len() < Config::BATCH_MAX {
-                        next = queue.try_recv().ok();
-                    }
-                }
-                self.connection.control("COMMIT", "commit")
-            });
-        batch.extend(next);
-        if result.is_err() && !self.connection.connection.is_autocommit() {
-            // The answer is an error either way; a transaction left open would poison the next
-            // batch.
-            let _undone = self.connection.control("ROLLBACK", "undo a batch");
-        }
-        result
-    }
-
-    /// Runs one write in its savepoint. An error undoes the batch; a failing write is no error.
-    fn run_one(&self, job: &mut Job) -> Result<(), Error> {
-        let now = self.clock.now();
-        self.control("SAVEPOINT", "begin a write")?;
-        let run = |inner: &Connection| job.run(&mut Tx::new(inner, now));
-        let keep = self.connection.inside(run).unwrap_or(false);
-        if self.connection.connection.is_autocommit() {
-            // SQLite itself undoes the whole transaction on a full disk and on some I/O errors.
-            return Err(Error::undone());
-        }
-        if !keep {
-            self.control("ROLLBACK TO", "undo a write")?;
-        }
-        self.control("RELEASE", "end a write")
-    }
-
-    fn control(&self, verb: &str, operation: &'static str) -> Result<(), Error> {
-        self.connection
-            .control(&format!("{verb} {SAVEPOINT}"), operation)
+/// Answers every write with the reason why there is no writer.
+fn refuse(mut queue: mpsc::Receiver<Job>, error: &Error) {
+    while let Some(job) = queue.blocking_recv() {
+        let _panic = catch_unwind(AssertUnwindSafe(|| job.answer(Some(error.for_write_of(1)))));
     }
 }

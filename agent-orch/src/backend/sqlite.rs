@@ -1,6 +1,7 @@
 //! The journal in the embedded store, next to the ledger it commits with.
 
 mod admission;
+mod audit;
 mod claim;
 mod configure;
 mod control;
@@ -18,6 +19,7 @@ mod rows;
 mod runs;
 mod schedules;
 mod schema;
+mod seen;
 mod signals;
 mod steps;
 mod submit;
@@ -27,12 +29,13 @@ mod undo;
 mod waits;
 
 use std::fmt;
+use std::sync::Arc;
 
-use agent_core::store::{Db, Durability, Tx};
+use agent_core::store::{Db, Durability, Tx, sql};
 use agent_core::{Env, Event, Failure, RunId, Scope, TaskId, Timestamp};
 use async_trait::async_trait;
 
-use crate::audit::{Audit, EventQuery, Record};
+use crate::audit::{Audit, ErasePayloads, Erased, EventQuery, Record, Root, Verification};
 use crate::error::Result;
 use crate::fleet::Scheduling;
 use crate::fleet::{ScheduleChange, Scheduled};
@@ -48,11 +51,14 @@ use crate::tree::{Control, Controlled, Spawn, Target};
 use crate::undo::Undo;
 use crate::wait::{NewWait, Resolution, Signal, Wait, WaitId};
 
+use seen::Seen;
+
 /// The journal on a [`Db`] that also holds the SQLite ledger's tables.
 #[derive(Clone)]
 pub struct Sqlite {
     db: Db,
     env: Env,
+    seen: Arc<Seen>,
 }
 
 impl fmt::Debug for Sqlite {
@@ -74,7 +80,11 @@ impl Sqlite {
     pub async fn open(db: Db, env: Env) -> Result<Self> {
         agent_pay::backend::sqlite::migrate(&db).await?;
         db.migrate("agent-orch", schema::STEPS).await?;
-        Ok(Self { db, env })
+        Ok(Self {
+            db,
+            env,
+            seen: Arc::default(),
+        })
     }
 
     async fn write<T: Send + 'static>(
@@ -82,6 +92,20 @@ impl Sqlite {
         write: impl FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.db.write(write).await
+    }
+
+    /// Empties the write-ahead log, which has older copies of the pages of the file, and returns
+    /// whether it is empty.
+    async fn scrub(&self) -> Result<bool> {
+        self.db
+            .read(|tx| {
+                let is_busy: i64 = tx
+                    .sql()
+                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+                    .map_err(sql("empty the write-ahead log"))?;
+                Ok(is_busy == 0)
+            })
+            .await
     }
 
     fn durability(&self) -> &'static str {
@@ -125,18 +149,34 @@ impl Journal for Sqlite {
             return Ok(None);
         }
         let (scope, env) = (scope.clone(), self.env.clone());
-        self.write(move |tx| claim::claim(tx, &env, &scope, &request))
-            .await
+        let claimed = self
+            .write(move |tx| {
+                let Some(claim) = claim::claim(tx, &env, &scope, &request)? else {
+                    return Ok(None);
+                };
+                let steps = steps::names(tx, &claim.lease)?;
+                Ok(Some((claim, steps)))
+            })
+            .await?;
+        Ok(claimed.map(|(claim, steps)| {
+            self.seen.admit(&claim.lease, steps, self.db.now());
+            claim
+        }))
     }
 
     async fn heartbeat(&self, lease: &Lease) -> Result<Timestamp> {
-        let lease = lease.clone();
-        self.write(move |tx| claim::heartbeat(tx, &lease)).await
+        let renewed = lease.clone();
+        let until = self.write(move |tx| claim::heartbeat(tx, &renewed)).await?;
+        self.seen.extend(lease, until);
+        Ok(until)
     }
 
     async fn intend(&self, scope: &Scope, lease: &Lease, intent: Intent) -> Result<Intended> {
         let (scope, lease) = (scope.clone(), lease.clone());
         let prepared = steps::Prepared::new(&lease, intent)?;
+        if self.seen.is_fresh(&lease, prepared.step(), self.db.now()) && !prepared.is_durable {
+            return Ok(prepared.go());
+        }
         if prepared.is_durable {
             self.write(move |tx| steps::intend(tx, &scope, &lease, prepared))
                 .await
@@ -170,6 +210,7 @@ impl Journal for Sqlite {
     }
 
     async fn finish(&self, scope: &Scope, lease: &Lease, transition: Transition) -> Result<()> {
+        self.seen.forget(lease);
         let (scope, lease) = (scope.clone(), lease.clone());
         self.write(move |tx| finish::finish(tx, &scope, &lease, transition))
             .await
@@ -307,7 +348,30 @@ impl Journal for Sqlite {
     }
 
     async fn verify(&self) -> Result<Audit> {
-        self.db.read(events::verify).await
+        self.verify_with(Verification::new()).await
+    }
+
+    async fn verify_with(&self, how: Verification) -> Result<Audit> {
+        self.db.read(move |tx| events::verify(tx, how)).await
+    }
+
+    async fn head(&self) -> Result<Audit> {
+        self.db.read(audit::head).await
+    }
+
+    async fn seal(&self, scope: &Scope, root: Root) -> Result<u64> {
+        let scope = scope.clone();
+        self.write(move |tx| audit::seal(tx, &scope, &root)).await
+    }
+
+    async fn roots(&self, after: u64) -> Result<Vec<Root>> {
+        self.db.read(move |tx| audit::roots(tx, after)).await
+    }
+
+    async fn erase(&self, scope: &Scope, what: ErasePayloads) -> Result<Erased> {
+        let scope = scope.clone();
+        let erased = self.write(move |tx| audit::erase(tx, &scope, what)).await?;
+        Ok(erased.with_scrubbed(self.scrub().await?))
     }
 
     async fn note(&self, event: Event) -> Result<u64> {
@@ -342,8 +406,12 @@ impl Journal for Sqlite {
 
     async fn control(&self, scope: &Scope, target: Target, control: Control) -> Result<Controlled> {
         let scope = scope.clone();
-        self.write(move |tx| control::control(tx, &scope, target, &control))
-            .await
+        let controlled = self
+            .write(move |tx| control::control(tx, &scope, target, &control))
+            .await;
+        // Whoever holds a lease is to hear of it at the next step.
+        self.seen.clear();
+        controlled
     }
 
     async fn fork(&self, scope: &Scope, run: RunId, at: u64, subject: String) -> Result<Run> {

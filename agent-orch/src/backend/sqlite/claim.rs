@@ -9,6 +9,7 @@ use super::events::{self, Entry};
 use super::rows::{Bits, run_bits, signed, task_bits, unsigned};
 use super::tasks::{count, load, move_to, set_status};
 use super::{admission, queue};
+use crate::audit::Correlation;
 use crate::error::{Error, Result};
 use crate::history;
 use crate::journal::{ClaimRequest, Swept};
@@ -124,17 +125,23 @@ fn lease(
     Ok(Claim { task, lease })
 }
 
-/// Returns an error unless the lease still holds.
-pub(super) fn check_lease(tx: &Tx<'_>, lease: &Lease) -> Result<()> {
-    is_wanted_back(tx, lease).map(|_wanted| ())
+/// What a lease that holds says of its task.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// The run of the task.
+    pub(super) run: RunId,
+    /// What its audit records belong to.
+    pub(super) correlation: Correlation,
+    /// Whether somebody wants the task back.
+    pub(super) is_wanted_back: bool,
 }
 
-/// Returns whether somebody wants the task back, or an error unless the lease still holds.
-pub(super) fn is_wanted_back(tx: &Tx<'_>, lease: &Lease) -> Result<bool> {
-    let wanted: Option<bool> = tx
+/// Returns an error unless the lease still holds.
+pub(super) fn check_lease(tx: &Tx<'_>, lease: &Lease) -> Result<Held> {
+    let held: Option<(Bits, Option<Bits>, bool)> = tx
         .sql()
         .prepare_cached(
-            "SELECT is_pausing FROM orch_task
+            "SELECT run, root, is_pausing FROM orch_task
              WHERE id = ?1 AND status = 'leased' AND fence = ?2 AND lease_ms > ?3",
         )
         .and_then(|mut s| {
@@ -144,12 +151,18 @@ pub(super) fn is_wanted_back(tx: &Tx<'_>, lease: &Lease) -> Result<bool> {
                     signed(lease.fence.0),
                     tx.now().as_unix_ms()
                 ],
-                |row| row.get(0),
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
             )
             .optional()
         })
         .map_err(sql("check a lease"))?;
-    wanted.ok_or_else(|| lost(lease))
+    let (run, root, is_wanted_back) = held.ok_or_else(|| lost(lease))?;
+    let root = root.map_or(lease.task, |root| TaskId::from_bits(root.0));
+    Ok(Held {
+        run: RunId::from_bits(run.0),
+        correlation: Correlation::Task(root),
+        is_wanted_back,
+    })
 }
 
 fn lost(lease: &Lease) -> Error {

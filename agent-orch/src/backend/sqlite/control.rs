@@ -254,10 +254,7 @@ fn free_money(tx: &mut Tx<'_>, by: &Principal, task: &Task) -> Result<()> {
 fn class_of(tx: &Tx<'_>, intent: u64) -> Result<Option<EffectClass>> {
     let body: Option<String> = tx
         .sql()
-        .prepare_cached(
-            "SELECT p.body FROM orch_event e JOIN orch_payload p ON p.hash = e.payload
-             WHERE e.seq = ?1",
-        )
+        .prepare_cached("SELECT body FROM orch_body WHERE seq = ?1")
         .and_then(|mut s| s.query_row([signed(intent)], |row| row.get(0)).optional())
         .map_err(sql("read an intent"))?;
     let Some(body) = body else { return Ok(None) };

@@ -5,9 +5,12 @@ use agent_core::{Digest, Fence, Principal, RunId, Scope, TaskId, Timestamp};
 use rusqlite::{OptionalExtension, Row, params};
 use serde_json::Value;
 
+use super::audit;
 use super::rows::{Bits, Hash, column, damaged, from_json, run_bits, signed, task_bits, unsigned};
-use crate::audit::{Audit, EventQuery, Record, genesis};
-use crate::error::{Error, Result};
+use crate::audit::{
+    Audit, Checker, Correlation, EventQuery, RECORD_VERSION, Record, Verification, broken, genesis,
+};
+use crate::error::Result;
 
 /// What is to be appended; the chain adds place, time and hash.
 #[derive(Debug)]
@@ -57,14 +60,37 @@ impl Body {
 
 /// Appends one record and returns its place.
 pub(super) fn append(tx: &Tx<'_>, entry: &Entry<'_>) -> Result<u64> {
-    append_body(tx, entry, &Body::new(&entry.payload))
+    let correlation = correlation(tx, entry)?;
+    append_body(tx, entry, correlation, &Body::new(&entry.payload))
+}
+
+/// What a record belongs to: the root of its task, itself for a task there is none of, or its run.
+fn correlation(tx: &Tx<'_>, entry: &Entry<'_>) -> Result<Option<Correlation>> {
+    let Some(task) = entry.task else {
+        return Ok(entry.run.map(Correlation::Run));
+    };
+    let root: Option<Option<Bits>> = tx
+        .sql()
+        .prepare_cached("SELECT root FROM orch_task WHERE id = ?1")
+        .and_then(|mut s| s.query_row([task_bits(task)], |row| row.get(0)).optional())
+        .map_err(sql("find the root of a task"))?;
+    let root = root
+        .flatten()
+        .map_or(task, |root| TaskId::from_bits(root.0));
+    Ok(Some(Correlation::Task(root)))
 }
 
 /// Appends one record with the given body in place of the entry's payload.
-pub(super) fn append_body(tx: &Tx<'_>, entry: &Entry<'_>, body: &Body) -> Result<u64> {
+pub(super) fn append_body(
+    tx: &Tx<'_>,
+    entry: &Entry<'_>,
+    correlation: Option<Correlation>,
+    body: &Body,
+) -> Result<u64> {
     let db = tx.sql();
-    let (last, previous) = head(tx)?.unwrap_or_else(|| (0, genesis()));
+    let (last, previous) = last(tx)?;
     let mut record = Record {
+        version: RECORD_VERSION,
         seq: last.saturating_add(1),
         at: tx.now(),
         kind: entry.kind.to_owned(),
@@ -73,18 +99,22 @@ pub(super) fn append_body(tx: &Tx<'_>, entry: &Entry<'_>, body: &Body) -> Result
         actor: entry.actor.clone(),
         run: entry.run,
         task: entry.task,
+        correlation,
         fence: entry.fence,
         cause: entry.cause,
         payload_hash: body.hash,
         payload: None,
+        body: None,
+        previous,
         hash: previous,
     };
-    record.hash = record.chained(&previous);
-    db.prepare_cached("INSERT OR IGNORE INTO orch_payload VALUES (?1, ?2)")
-        .and_then(|mut s| s.execute(params![Hash(record.payload_hash), body.text]))
+    record.hash = record.chained(&previous).unwrap_or(previous);
+    db.prepare_cached("INSERT INTO orch_body VALUES (?1, ?2)")
+        .and_then(|mut s| s.execute(params![signed(record.seq), body.text]))
         .map_err(sql("keep a payload"))?;
     db.prepare_cached(
-        "INSERT INTO orch_event VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        "INSERT INTO orch_event
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )
     .and_then(|mut s| {
         s.execute(params![
@@ -100,6 +130,8 @@ pub(super) fn append_body(tx: &Tx<'_>, entry: &Entry<'_>, body: &Body) -> Result
             record.cause.map(signed),
             Hash(record.payload_hash),
             Hash(record.hash),
+            record.version,
+            record.correlation.map(|root| Bits(root.to_bits())),
         ])
     })
     .map_err(sql("append an audit record"))?;
@@ -107,6 +139,11 @@ pub(super) fn append_body(tx: &Tx<'_>, entry: &Entry<'_>, body: &Body) -> Result
         .and_then(|mut s| s.execute(params![signed(record.seq), Hash(record.hash)]))
         .map_err(sql("move the end of the audit chain"))?;
     Ok(record.seq)
+}
+
+/// Returns the end of the chain.
+pub(super) fn last(tx: &Tx<'_>) -> Result<(u64, Digest)> {
+    Ok(head(tx)?.unwrap_or_else(|| (0, genesis())))
 }
 
 fn head(tx: &Tx<'_>) -> Result<Option<(u64, Digest)>> {
@@ -123,32 +160,72 @@ fn head(tx: &Tx<'_>) -> Result<Option<(u64, Digest)>> {
         .map(|(seq, hash)| (unsigned(seq), hash.0)))
 }
 
-fn record(row: &Row<'_>) -> Result<Record> {
+/// Returns the hash of a record.
+pub(super) fn hash_of(tx: &Tx<'_>, seq: u64) -> Result<Option<Digest>> {
+    let hash = tx
+        .sql()
+        .prepare_cached("SELECT hash FROM orch_event WHERE seq = ?1")
+        .and_then(|mut s| s.query_row([signed(seq)], |row| row.get(0)).optional())
+        .map_err(sql("read the hash of a record"))?;
+    Ok(hash.map(|Hash(hash)| hash))
+}
+
+/// Reads a count that is never negative; one that is was altered.
+fn counted(n: i64) -> Result<u64> {
+    u64::try_from(n).map_err(|_negative| damaged("a count is negative".to_owned()))
+}
+
+/// Reads a record whose predecessor has the given hash.
+fn record(row: &Row<'_>, previous: Digest) -> Result<Record> {
     let actor: String = column(row, "actor")?;
     let body: Option<String> = column(row, "body")?;
+    let task = column::<Option<Bits>>(row, "task")?.map(|bits| TaskId::from_bits(bits.0));
+    let correlation = column::<Option<Bits>>(row, "correlation")?.map(|Bits(bits)| match task {
+        Some(_) => Correlation::Task(TaskId::from_bits(bits)),
+        None => Correlation::Run(RunId::from_bits(bits)),
+    });
     Ok(Record {
-        seq: unsigned(column(row, "seq")?),
+        version: column(row, "version")?,
+        seq: counted(column(row, "seq")?)?,
         at: Timestamp::from_unix_ms(column(row, "at_ms")?),
         kind: column(row, "kind")?,
         subject: column(row, "subject")?,
         code: column(row, "code")?,
         actor: Principal::new(&actor).map_err(|e| damaged(e.to_string()))?,
         run: column::<Option<Bits>>(row, "run")?.map(|bits| RunId::from_bits(bits.0)),
-        task: column::<Option<Bits>>(row, "task")?.map(|bits| TaskId::from_bits(bits.0)),
-        fence: column::<Option<i64>>(row, "fence")?.map(|fence| Fence(unsigned(fence))),
-        cause: column::<Option<i64>>(row, "cause")?.map(unsigned),
+        task,
+        correlation,
+        fence: column::<Option<i64>>(row, "fence")?
+            .map(counted)
+            .transpose()?
+            .map(Fence),
+        cause: column::<Option<i64>>(row, "cause")?
+            .map(counted)
+            .transpose()?,
         payload_hash: column::<Hash>(row, "payload")?.0,
-        payload: body.as_deref().map(from_json).transpose()?,
+        payload: None,
+        body,
+        previous,
         hash: column::<Hash>(row, "hash")?.0,
     })
 }
 
-const SELECT: &str =
-    "SELECT e.*, p.body FROM orch_event e LEFT JOIN orch_payload p ON p.hash = e.payload";
+/// Reads a record of [`SELECT`] with its payload.
+fn whole(row: &Row<'_>) -> Result<Record> {
+    let previous = column::<Option<Hash>>(row, "previous")?.map_or_else(genesis, |hash| hash.0);
+    let mut record = record(row, previous)?;
+    record.payload = record.body.as_deref().map(from_json).transpose()?;
+    Ok(record)
+}
+
+/// Records with the text of their payload and the hash before theirs.
+const SELECT: &str = "SELECT e.*, b.body,
+        (SELECT p.hash FROM orch_event p WHERE p.seq = e.seq - 1) AS previous
+     FROM orch_event e LEFT JOIN orch_body b ON b.seq = e.seq";
 
 /// Returns the place the next record will have.
 pub(super) fn next(tx: &Tx<'_>) -> Result<u64> {
-    Ok(head(tx)?.map_or(0, |(seq, _)| seq).saturating_add(1))
+    Ok(last(tx)?.0.saturating_add(1))
 }
 
 /// Reads the records of a task up to one, in order.
@@ -168,7 +245,7 @@ pub(super) fn of_task(
         .query(params![task_bits(task), signed(until)])
         .map_err(sql("read a task's records"))?;
     while let Some(row) = rows.next().map_err(sql("read a task's records"))? {
-        each(&record(row)?)?;
+        each(&whole(row)?)?;
     }
     Ok(())
 }
@@ -195,43 +272,42 @@ pub(super) fn page(tx: &Tx<'_>, query: &EventQuery) -> Result<Vec<Record>> {
         .map_err(sql("read audit records"))?;
     let mut page = Vec::new();
     while let Some(row) = rows.next().map_err(sql("read audit records"))? {
-        page.push(record(row)?);
+        page.push(whole(row)?);
     }
     Ok(page)
 }
 
-/// Recomputes the chain from its first record.
-pub(super) fn verify(tx: &Tx<'_>) -> Result<Audit> {
-    let broken = |seq, found| Err(Error::AuditBroken { seq, found });
+/// Recomputes the chain from its first record, or from a root that is trusted.
+pub(super) fn verify(tx: &Tx<'_>, how: Verification) -> Result<Audit> {
+    let start = how.start().map(|root| (root.seq, root.head));
+    let mut checker = Checker::new(how)?;
+    if let Some((seq, hash)) = start
+        && hash_of(tx, seq)? != Some(hash)
+    {
+        return broken(seq, "is not the one a signed root stands for");
+    }
     let mut statement = tx
         .sql()
-        .prepare(&format!("{SELECT} ORDER BY e.seq"))
+        .prepare_cached(
+            "SELECT e.*, b.body FROM orch_event e LEFT JOIN orch_body b ON b.seq = e.seq
+             WHERE e.seq > ?1 OR (?1 = 0 AND e.seq <= 0) ORDER BY e.seq",
+        )
         .map_err(sql("read the audit chain"))?;
-    let mut rows = statement.query([]).map_err(sql("read the audit chain"))?;
-    let (mut seq, mut previous) = (0_u64, genesis());
+    let mut rows = statement
+        .query([signed(checker.last().0)])
+        .map_err(sql("read the audit chain"))?;
     while let Some(row) = rows.next().map_err(sql("read the audit chain"))? {
-        let expected = seq.saturating_add(1);
-        let Ok(found) = record(row) else {
-            return broken(expected, "cannot be read");
+        let Ok(found) = record(row, checker.last().1) else {
+            return checker.broken_next("cannot be read");
         };
-        if found.seq != expected {
-            return broken(expected, "is missing");
-        }
-        if found.chained(&previous) != found.hash {
-            return broken(expected, "was altered or moved");
-        }
-        let body: Option<String> = column(row, "body")?;
-        if body.is_some_and(|body| Digest::of_bytes(body.as_bytes()) != found.payload_hash) {
-            return broken(expected, "has an altered payload");
-        }
-        (seq, previous) = (found.seq, found.hash);
+        checker.record(&found)?;
     }
+    let (seq, hash) = checker.last();
+    audit::compare_roots(tx, &checker, start.map_or(0, |(seq, _)| seq))?;
     match head(tx)? {
-        Some((head_seq, _)) if head_seq > seq => broken(seq.saturating_add(1), "was cut off"),
-        Some((head_seq, hash)) if head_seq == seq && hash == previous => {
-            Ok(Audit::new(seq, previous))
-        }
-        None if seq == 0 => Ok(Audit::new(0, previous)),
+        Some((head_seq, _)) if head_seq > seq => checker.broken_next("was cut off"),
+        Some((head_seq, head)) if head_seq == seq && head == hash => checker.finish(),
+        None if seq == 0 => checker.finish(),
         _ => broken(seq, "is not the end the chain was closed with"),
     }
 }

@@ -1,6 +1,7 @@
 //! The tables of this crate.
 
 mod outbox;
+mod audit;
 mod queue;
 mod schedules;
 mod trees;
@@ -17,6 +18,7 @@ pub(super) const STEPS: &[&str] = &[
     trees::TREES,
     schedules::SCHEDULES,
     outbox::OUTBOX,
+    audit::AUDIT,
 ];
 
 const V1: &str = "

@@ -7,9 +7,11 @@ use agent_identity::grant_store::{Charge, ChargeMode};
 use rusqlite::{OptionalExtension, params};
 use serde_json::{Value, json};
 
+use super::claim::{self, Held};
 use super::events::{self, Body, Entry};
 use super::rows::{Hash, column, damaged, from_json, signed, task_bits, to_json, unsigned};
-use super::{claim, fork, money, undo};
+use super::seen::Seen;
+use super::{fork, money, undo};
 use crate::error::{Error, Result};
 use crate::journal::{Intended, Intent, Outcome, Pass, StepKey};
 use crate::machine::{
@@ -129,6 +131,41 @@ impl Prepared {
             is_durable,
         })
     }
+
+    pub(super) const fn step(&self) -> &StepKey {
+        &self.pass.step
+    }
+
+    /// Lets a step happen of which nothing is known.
+    pub(super) fn go(self) -> Intended {
+        Intended::Go(self.pass)
+    }
+}
+
+/// Returns the recorded steps of a lease's round and stage, or `None` if they are too many to
+/// remember.
+pub(super) fn names(tx: &Tx<'_>, lease: &Lease) -> Result<Option<Vec<StepKey>>> {
+    let mut statement = tx
+        .sql()
+        .prepare_cached(
+            "SELECT name, ordinal FROM orch_step WHERE task = ?1 AND round = ?2 AND stage = ?3
+             LIMIT ?4",
+        )
+        .map_err(sql("list the steps of a task"))?;
+    let limit = i64::try_from(Seen::STEPS_MAX).unwrap_or(i64::MAX);
+    let keyed = params![
+        task_bits(lease.task),
+        lease.round,
+        lease.stage.name(),
+        limit
+    ];
+    let steps = statement
+        .query_map(keyed, |row| {
+            Ok(StepKey::new(row.get::<_, String>(0)?, row.get(1)?))
+        })
+        .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
+        .map_err(sql("list the steps of a task"))?;
+    Ok((steps.len() < Seen::STEPS_MAX).then_some(steps))
 }
 
 /// What the audit record of an intent says.
@@ -145,8 +182,9 @@ enum Looked {
     Go { pass: Pass, is_held: bool },
 }
 
-fn look(tx: &Tx<'_>, lease: &Lease, mut pass: Pass) -> Result<Looked> {
-    if claim::is_wanted_back(tx, lease)? {
+/// Decides about an intent whose lease was checked.
+fn look(tx: &Tx<'_>, lease: &Lease, held: Held, mut pass: Pass) -> Result<Looked> {
+    if held.is_wanted_back {
         return Err(Error::Yielded { task: lease.task });
     }
     let known = find(tx, lease, &pass.step)?;
@@ -178,7 +216,8 @@ fn look(tx: &Tx<'_>, lease: &Lease, mut pass: Pass) -> Result<Looked> {
 
 /// Answers an intent that need not be durable: nothing is written.
 pub(super) fn peek(tx: &Tx<'_>, lease: &Lease, prepared: Prepared) -> Result<Intended> {
-    Ok(match look(tx, lease, prepared.pass)? {
+    let held = claim::check_lease(tx, lease)?;
+    Ok(match look(tx, lease, held, prepared.pass)? {
         Looked::Answer(answer) => answer,
         Looked::Go { pass, .. } => Intended::Go(pass),
     })
@@ -199,7 +238,8 @@ pub(super) fn intend(
         body,
         ..
     } = prepared;
-    let (mut pass, mut is_held) = match look(tx, lease, pass)? {
+    let held = claim::check_lease(tx, lease)?;
+    let (mut pass, mut is_held) = match look(tx, lease, held, pass)? {
         Looked::Answer(answer) => return Ok(answer),
         Looked::Go { pass, is_held } => (pass, is_held),
     };
@@ -221,9 +261,15 @@ pub(super) fn intend(
     };
     let mut entry = Entry::of(scope, "effect.intended", &pass.effect.action, Value::Null);
     (entry.task, entry.fence) = (Some(lease.task), Some(lease.fence));
-    let seq = events::append_body(tx, &entry, &body)?;
+    entry.run = Some(held.run);
+    let seq = events::append_body(tx, &entry, Some(held.correlation), &body)?;
     pass.intent = Some(seq);
-    write_row(tx, lease, &pass, StepState::Intended, is_held, None)?;
+    let row = Row {
+        state: StepState::Intended,
+        is_held,
+        outcome: None,
+    };
+    put(tx, REPLACE, lease, &pass, &row)?;
     if let Some(undo) = &undo {
         undo::arm(tx, lease, &pass, undo)?;
     }
@@ -244,20 +290,23 @@ fn take(tx: &Tx<'_>, scope: &Scope, pass: &Pass, charge: &Charge) -> Result<()> 
     })
 }
 
-/// Writes the row of a step.
-fn write_row(
-    tx: &Tx<'_>,
-    lease: &Lease,
-    pass: &Pass,
+/// What a step's row says beside its key and its pass.
+struct Row<'a> {
     state: StepState,
     is_held: bool,
-    outcome: Option<&str>,
-) -> Result<()> {
-    tx.sql()
-        .prepare_cached(
-            "INSERT OR REPLACE INTO orch_step
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-        )
+    outcome: Option<&'a str>,
+}
+
+const INSERT: &str = "INSERT OR IGNORE INTO orch_step
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+const REPLACE: &str = "INSERT OR REPLACE INTO orch_step
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+
+/// Writes the row of a step and returns whether it was written.
+fn put(tx: &Tx<'_>, verb: &str, lease: &Lease, pass: &Pass, row: &Row<'_>) -> Result<bool> {
+    let n_written = tx
+        .sql()
+        .prepare_cached(verb)
         .and_then(|mut s| {
             s.execute(params![
                 task_bits(lease.task),
@@ -266,16 +315,16 @@ fn write_row(
                 pass.step.name,
                 pass.step.ordinal,
                 Hash(pass.digest),
-                state.name(),
+                row.state.name(),
                 pass.n_try,
                 signed(lease.fence.0),
                 signed(pass.intent.unwrap_or(0)),
-                is_held,
-                outcome,
+                row.is_held,
+                row.outcome,
             ])
         })
         .map_err(sql("record a step"))?;
-    Ok(())
+    Ok(n_written > 0)
 }
 
 /// An outcome, worked out in the caller's task.
@@ -335,20 +384,49 @@ pub(super) fn settle(
         outcome,
         state,
         result,
-        body,
+        ..
     } = settlement;
-    claim::check_lease(tx, lease)?;
+    let held = claim::check_lease(tx, lease)?;
+    // A first try that left no intent has no row, unless it was settled already.
+    let mut row = Row {
+        state: *state,
+        is_held: false,
+        outcome: Some(result),
+    };
+    let is_first = matches!(decide_outcome(None, pass), OutcomeDecision::Record { .. });
+    if is_first && put(tx, INSERT, lease, pass, &row)? {
+        return record_outcome(tx, scope, lease, held, settlement);
+    }
     let known = find(tx, lease, &pass.step)?;
     let OutcomeDecision::Record { is_held } = decide_outcome(known.as_ref(), pass) else {
         let name = format!("{}#{}", pass.step.name, pass.step.ordinal);
         return Err(Error::not_found("open intent of step", name));
     };
-    write_row(tx, lease, pass, *state, is_held, Some(result))?;
+    row.is_held = is_held;
+    put(tx, REPLACE, lease, pass, &row)?;
     // What may have been spent stays held until somebody knows.
     if is_held && *state != StepState::Unknown {
         let own = step_key(lease, &pass.step, &pass.digest)?;
         money::settle(tx, &hold_key(&own, pass.n_try)?, outcome.cost)?;
     }
+    record_outcome(tx, scope, lease, held, settlement)
+}
+
+/// Meters what was consumed and appends the record of an outcome.
+fn record_outcome(
+    tx: &mut Tx<'_>,
+    scope: &Scope,
+    lease: &Lease,
+    held: Held,
+    settlement: &Settlement,
+) -> Result<()> {
+    let Settlement {
+        pass,
+        outcome,
+        state,
+        body,
+        ..
+    } = settlement;
     for record in &outcome.usage {
         money::meter(tx, scope, record)?;
     }
@@ -359,7 +437,8 @@ pub(super) fn settle(
         .as_ref()
         .err()
         .map_or("", |failure| failure.code.as_str());
-    events::append_body(tx, &entry, body)?;
+    entry.run = Some(held.run);
+    events::append_body(tx, &entry, Some(held.correlation), body)?;
     Ok(())
 }
 
