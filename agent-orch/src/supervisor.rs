@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::agent::{Acted, Agent};
 use crate::attempts::Attempts;
+use crate::audit::{Root, Sealer};
 use crate::door::{Chaos, Door};
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
@@ -170,6 +171,7 @@ impl Supervisor {
             tracker,
             health,
             tree: handle,
+            sealer: self.stack.sealer(),
         };
         handle.start_by_the_clock(self.outbox).await?;
         handle.tracker.spawn(handle.sweep());
@@ -196,6 +198,7 @@ pub struct RunHandle {
     tracker: TaskTracker,
     health: Arc<Health>,
     tree: Handle,
+    sealer: Sealer,
 }
 
 impl Drop for RunHandle {
@@ -219,8 +222,10 @@ impl RunHandle {
             self.host.clone().with_run(self.run.id),
             self.cancel.clone(),
         );
+        let sealer = self.sealer.clone();
         async move {
             while !cancel.is_cancelled() {
+                signed(sealer.seal_if_due().await);
                 match shared.journal.sweep(&host).await {
                     Ok(swept) => {
                         if swept.leases + swept.requests + swept.waits + swept.reaped + swept.fired
@@ -402,16 +407,24 @@ impl RunHandle {
     }
 
     /// Stops all agents and waits for them. Their tasks are released; opening the run again
+    /// Stops all agents, waits for them and signs the audit chain. Their tasks are released;
+    /// opening the run again
     /// resumes them.
     ///
     /// # Cancel safety
     /// Cancel safe: the agents stop whether or not this is awaited to its end.
     pub async fn stop(&self) {
+        self.halt().await;
+        signed(self.sealer.seal().await);
+    }
+
+    async fn halt(&self) {
         self.cancel.cancel();
         self.tracker.wait().await;
     }
 
-    /// Stops all agents and ends the run, so that the next one of the subject starts afresh.
+    /// Stops all agents, ends the run, so that the next one of the subject starts afresh, and signs
+    /// the audit chain.
     ///
     /// # Errors
     /// The store's.
@@ -419,8 +432,17 @@ impl RunHandle {
     /// # Cancel safety
     /// As [`RunHandle::stop`].
     pub async fn end(&self) -> Result<()> {
-        self.stop().await;
-        self.shared.journal.end_run(&self.host, self.run.id).await
+        self.halt().await;
+        self.shared.journal.end_run(&self.host, self.run.id).await?;
+        self.sealer.seal().await?;
+        Ok(())
+    }
+}
+
+/// Work goes on when the audit chain cannot be signed; what is not signed is signed later.
+fn signed(root: Result<Option<Root>>) {
+    if let Err(error) = root {
+        tracing::warn!(%error, "the audit chain was not signed");
     }
 }
 

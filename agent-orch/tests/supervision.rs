@@ -10,6 +10,7 @@ use std::time::Duration;
 use agent_core::store::Durability;
 use agent_core::{Asset, Effect, EffectClass, Env, Principal, SecretBytes};
 use agent_identity::Unlock;
+use agent_orch::audit::Verification;
 use agent_orch::report::Report;
 use agent_orch::{
     Acted, Agent, Answer, Backoff, Chaos, Ctx, Ended, Fleet, Intensity, Layers, NewTask, Pool,
@@ -342,4 +343,22 @@ async fn with_faults_everything_ends_and_nothing_happens_twice() {
     );
     assert!(stack.journal().verify().await.is_ok());
     end(stack, handle).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_signs_the_audit_chain_when_a_run_stops_and_ends() {
+    let host = Host::new(Mood::Fine);
+    let (stack, handle, _progress) = host.settle(3).await;
+    handle.stop().await;
+    let how = || Verification::new().trusting(stack.host_key().did);
+    let stopped = stack.journal().verify_with(how()).await.unwrap();
+    assert_eq!(
+        stopped.signed + 1,
+        stopped.records,
+        "all but the root's own"
+    );
+    handle.end().await.unwrap();
+    let ended = stack.journal().verify_with(how()).await.unwrap();
+    assert_eq!((ended.roots, ended.signed + 1), (2, ended.records));
+    stack.close().await;
 }

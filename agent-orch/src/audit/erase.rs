@@ -12,7 +12,8 @@ use super::{Record, Root};
 /// | payloads of its audit records | that one | all | all |
 /// | input, output, feedback and failure of the task | | yes | of all its tasks |
 /// | recorded results of steps | | yes | of all its tasks |
-/// | questions to people and their answers | | yes | of all its tasks |
+/// | questions to people, waits and signals, with what answered them | | yes | of all its tasks |
+/// | undo actions | | yes | of all its tasks |
 ///
 /// What stays: the records with their kinds, subjects, codes, actors, times and hashes; keys of
 /// tasks and names of steps; usage and money in the ledger; and the records of erasures and of

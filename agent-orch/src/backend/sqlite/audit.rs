@@ -16,10 +16,13 @@ use crate::error::{Error, Result};
 
 /// What else a task's text lies in. `?1` is the task.
 const TEXT_OF_TASK: &[&str] = &[
-    "UPDATE orch_task SET input = 'null', output = NULL, feedback = '[]', failure = NULL
-     WHERE id = ?1",
+    "UPDATE orch_task SET input = 'null', output = NULL, feedback = '[]', failure = NULL,
+        choices = '{}' WHERE id = ?1",
     "UPDATE orch_step SET outcome = NULL WHERE task = ?1",
     "DELETE FROM orch_request WHERE task = ?1",
+    "DELETE FROM orch_undo WHERE task = ?1",
+    "DELETE FROM orch_wait WHERE task = ?1",
+    "DELETE FROM orch_signal WHERE task = ?1",
 ];
 
 /// Returns the end of the chain and what is signed of it.
