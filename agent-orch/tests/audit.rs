@@ -1,11 +1,6 @@
 //! Whatever is done to the records behind the journal's back is found and named.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "tests"
-)]
+#![expect(clippy::unwrap_used, clippy::string_slice, reason = "tests")]
 
 use std::path::Path;
 use std::sync::Arc;
@@ -88,7 +83,7 @@ impl Chain {
     }
 
     async fn found(&self) -> (u64, &'static str) {
-        named(self.journal.verify_with(self.trusting()).await)
+        named(&self.journal.verify_with(self.trusting()).await)
     }
 
     async fn export(&self) -> String {
@@ -146,9 +141,9 @@ async fn end(journal: &Sqlite, claim: &Claim, ended: Ended) {
         .unwrap();
 }
 
-fn named(result: Result<Audit>) -> (u64, &'static str) {
+fn named(result: &Result<Audit>) -> (u64, &'static str) {
     match result {
-        Err(Error::AuditBroken { seq, found, .. }) => (seq, found),
+        Err(Error::AuditBroken { seq, found, .. }) => (*seq, found),
         _ => (0, "nothing was found"),
     }
 }
@@ -176,12 +171,7 @@ async fn cells(db: &Db, table: &'static str, key: &'static str) -> Vec<(i64, Str
     db.read::<_, store::Error, _>(move |tx| {
         let read = || {
             let mut select = tx.sql().prepare(&format!("SELECT {key}, * FROM {table}"))?;
-            let columns: Vec<String> = select
-                .column_names()
-                .into_iter()
-                .skip(1)
-                .map(str::to_owned)
-                .collect();
+            let columns: Vec<String> = select.column_names().skip(1).map(str::to_owned).collect();
             let mut rows = select.query([])?;
             let mut cells = Vec::new();
             while let Some(row) = rows.next()? {
@@ -309,10 +299,10 @@ async fn a_cut_that_takes_its_roots_along_is_found_by_a_root_kept_elsewhere() {
     chain.execute("DELETE FROM orch_root").await;
     chain.journal.verify().await.unwrap();
     let how = chain.trusting().including(root.clone());
-    assert_eq!(named(chain.journal.verify_with(how).await).0, root.seq);
+    assert_eq!(named(&chain.journal.verify_with(how).await).0, root.seq);
     let lines = chain.export().await;
     let how = chain.trusting().including(root.clone());
-    assert_eq!(named(verify_export(lines.as_bytes(), how)).0, root.seq);
+    assert_eq!(named(&verify_export(lines.as_bytes(), how)).0, root.seq);
 }
 
 #[tokio::test]
@@ -353,7 +343,7 @@ async fn verification_starts_from_a_root_and_finds_what_came_after_it() {
         root.seq
     );
     chain.execute(&of_root).await;
-    let broken = named(chain.journal.verify_with(from()).await);
+    let broken = named(&chain.journal.verify_with(from()).await);
     assert_eq!(broken.0, root.seq, "its record must be there");
 }
 
@@ -374,7 +364,7 @@ async fn an_export_verifies_without_a_store() {
             .collect();
         let broken = verify_export(without.join("\n").as_bytes(), chain.trusting());
         assert_eq!(
-            named(broken).0,
+            named(&broken).0,
             u64::try_from(n).unwrap(),
             "line {n} is missing"
         );
