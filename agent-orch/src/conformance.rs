@@ -3,8 +3,8 @@
 //! Each law gets a fresh journal and the clock it reads. `journal_conformance!(make)` runs them
 //! all.
 
-mod clock;
 mod audit;
+mod clock;
 mod control;
 mod history;
 mod queue;
@@ -27,15 +27,15 @@ use crate::inbox::{Answer, NewRequest};
 use crate::journal::{ClaimRequest, Intended, Intent, Journal, NewRun, Outcome, StepKey};
 use crate::task::{Claim, NewTask, Status, Transition};
 
+pub use audit::{
+    a_root_of_another_chain_is_refused, a_signed_root_stands_for_what_is_before_it,
+    erasing_leaves_the_chain_whole, records_name_what_they_belong_to,
+};
 pub use clock::{
     a_dead_letter_asks_a_person, a_manifest_replaces_its_own_schedules,
     a_message_comes_until_it_is_acknowledged, a_message_is_written_with_its_step,
     a_schedule_fires_once_for_each_moment, an_overlapping_firing_is_left_out,
     messages_of_a_key_come_in_order, missed_firings_are_made_up_for_as_said,
-};
-pub use audit::{
-    a_root_of_another_chain_is_refused, a_signed_root_stands_for_what_is_before_it,
-    erasing_leaves_the_chain_whole, records_name_what_they_belong_to,
 };
 pub use control::{
     a_canceled_tree_can_do_nothing, a_paused_task_hears_its_answer_when_it_goes_on,

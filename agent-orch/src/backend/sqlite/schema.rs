@@ -1,7 +1,7 @@
 //! The tables of this crate.
 
-mod outbox;
 mod audit;
+mod outbox;
 mod queue;
 mod schedules;
 mod trees;
