@@ -185,6 +185,16 @@ impl CapabilityGate {
         Ok(Ok(Charge::new(key, digest, effect.cost_max, ways)))
     }
 
+    /// Returns whether an effect counts against a limit of every grant that permits it, so that a
+    /// [`CapabilityGate::charge`] must be taken for it.
+    ///
+    /// # Errors
+    /// The verdict if no grant permits the effect.
+    pub fn is_counted(&self, scope: &Scope, effect: &Effect) -> Result<bool, Verdict> {
+        let ways = self.ways(scope, effect)?;
+        Ok(!ways.iter().any(Vec::is_empty))
+    }
+
     /// Collects the ways in which the actor's grants permit an effect, or says why none does.
     fn ways(&self, scope: &Scope, effect: &Effect) -> Result<Vec<Vec<Counter>>, Verdict> {
         let now = self.clock.now();

@@ -1,6 +1,7 @@
 //! What a host writes: agents, and the context through which they cause effects.
 
 mod children;
+mod hedge;
 mod mail;
 mod steps;
 mod waits;

@@ -51,8 +51,8 @@ pub use queue::{
     turns_are_taken_by_weight, what_is_due_next_is_known,
 };
 pub use recovery::{
-    a_task_undoes_its_steps_before_it_ends, only_a_ladder_runs_what_waits_for_its_word,
-    what_was_fallen_back_on_is_kept,
+    a_failed_repeat_leaves_a_step_in_doubt, a_task_undoes_its_steps_before_it_ends,
+    only_a_ladder_runs_what_waits_for_its_word, what_was_fallen_back_on_is_kept,
 };
 pub use steps::{a_late_pure_outcome_is_refused, a_pure_step_is_recorded_by_its_outcome};
 pub use trees::{
@@ -593,6 +593,7 @@ macro_rules! journal_conformance {
             a_retry_waits_for_its_time,
             a_run_is_resumed_until_it_ends,
             counts_and_chain_hold,
+            a_failed_repeat_leaves_a_step_in_doubt,
             a_task_undoes_its_steps_before_it_ends,
             only_a_ladder_runs_what_waits_for_its_word,
             what_was_fallen_back_on_is_kept,

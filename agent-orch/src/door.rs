@@ -6,35 +6,51 @@
 //! ```
 
 mod approve;
+mod breaker;
 mod chaos;
 mod doubt;
 mod outcome;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use agent_core::{Effect, Env, Gate, Scope, Timestamp};
+use agent_core::{Clock, Effect, Env, Event, Gate, Scope, Timestamp};
+use agent_identity::CapabilityGate;
 use agent_pay::RateCard;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+pub use breaker::BreakerState;
 pub(crate) use chaos::InjectedCrash;
 pub use chaos::{Chaos, FailPoint, Fault, Hook, Point};
 
 use crate::agent::{Acted, Ctx};
 use crate::error::{Error, Result};
+use crate::fleet::BreakerPolicy;
 use crate::journal::{Intended, Intent, Journal, StepKey};
 use crate::task::Lease;
+use breaker::{Breakers, Change, Said};
 use chaos::Faults;
 use doubt::Resolved;
 
 /// The door of one fleet.
 pub(crate) struct Door {
     journal: Arc<dyn Journal>,
-    gate: Arc<dyn Gate>,
+    gates: Gates,
     rates: Arc<RateCard>,
     env: Env,
     faults: Faults,
+    breakers: Breakers,
+}
+
+/// Who decides about effects.
+#[derive(Debug)]
+pub(crate) struct Gates {
+    /// The agents' grants.
+    pub(crate) grants: Arc<CapabilityGate>,
+    /// The host's own policies, asked about what the grants permit.
+    pub(crate) policies: Vec<Arc<dyn Gate>>,
 }
 
 impl fmt::Debug for Door {
@@ -48,18 +64,29 @@ impl fmt::Debug for Door {
 impl Door {
     pub(crate) fn new(
         journal: Arc<dyn Journal>,
-        gate: Arc<dyn Gate>,
+        gates: Gates,
         rates: Arc<RateCard>,
         env: Env,
         chaos: Chaos,
+        breaker: BreakerPolicy,
     ) -> Self {
         Self {
             journal,
-            gate,
+            gates,
             rates,
             env,
             faults: Faults::new(chaos),
+            breakers: Breakers::new(breaker),
         }
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.env.clock.as_ref()
+    }
+
+    /// Returns the breakers that do not let every call through, by `tenant/action/target`.
+    pub(crate) fn tripped(&self) -> BTreeMap<String, BreakerState> {
+        self.breakers.tripped()
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -74,7 +101,7 @@ impl Door {
     pub(crate) async fn pass<P, PFut, F, Fut>(
         &self,
         cx: &Ctx,
-        intent: Intent,
+        mut intent: Intent,
         probe: P,
         act: F,
     ) -> Result<Value>
@@ -88,7 +115,7 @@ impl Door {
         let (effect, step) = (intent.effect.clone(), intent.step.clone());
         let at = (lease, &step, &effect);
         cx.scope.check(clock)?;
-        self.admit(cx, &effect).await?;
+        intent.charge = self.admit(cx, &step, &effect).await?;
         self.faults.meet(clock, Point::BeforeIntent, at).await?;
         let pass = match self
             .journal
@@ -106,13 +133,11 @@ impl Door {
             }
         };
         let scope = cx.scope.child().with_idempotency_key(pass.key.clone());
-        let acted = match self.faults.meet(clock, Point::AfterIntent, at).await {
-            Ok(()) => {
-                self.check_lease(cx)?;
-                self.act(scope, at, act).await
-            }
-            Err(fault) => Err(fault),
-        };
+        let acted = self.act(cx, scope, at, act).await;
+        if let Err(Error::LeaseLost { .. }) = acted {
+            // The intent stays in doubt for whoever holds the task.
+            return acted.map(|acted| acted.value);
+        }
         let (result, outcome) = self.outcome(&effect, &pass, acted)?;
         self.journal
             .settle(&cx.scope, lease, &pass, outcome)
@@ -122,8 +147,7 @@ impl Door {
         result
     }
 
-    /// Stops whoever slept past the end of its lease: another holder may be causing the effect. The
-    /// intent stays in doubt for that one.
+    /// Stops whoever slept past the end of its lease: another holder may be causing the effect.
     fn check_lease(&self, cx: &Ctx) -> Result<()> {
         if self.now().as_unix_ms() < cx.until_ms.load(Ordering::Acquire) {
             return Ok(());
@@ -132,8 +156,33 @@ impl Door {
         Err(Error::LeaseLost { task, fence })
     }
 
+    /// Asks the other side, unless it has not answered lately.
     async fn act<F, Fut>(
         &self,
+        cx: &Ctx,
+        scope: Scope,
+        at: (&Lease, &StepKey, &Effect),
+        act: F,
+    ) -> Result<Acted<Value>>
+    where
+        F: FnOnce(Scope) -> Fut + Send,
+        Fut: Future<Output = Result<Acted<Value>>> + Send,
+    {
+        let (_, _, effect) = at;
+        let (admitted, change) = self.breakers.admit(self.now(), &scope, effect);
+        self.note_breaker(&scope, effect, change).await;
+        let admitted = admitted?;
+        let acted = self.ask(cx, scope.clone(), at, act).await;
+        let change = self
+            .breakers
+            .record(self.now(), &admitted, Said::by(&acted));
+        self.note_breaker(&scope, effect, change).await;
+        acted
+    }
+
+    async fn ask<F, Fut>(
+        &self,
+        cx: &Ctx,
         scope: Scope,
         at: (&Lease, &StepKey, &Effect),
         act: F,
@@ -143,9 +192,24 @@ impl Door {
         Fut: Future<Output = Result<Acted<Value>>> + Send,
     {
         let clock = self.env.clock.as_ref();
+        self.faults.meet(clock, Point::AfterIntent, at).await?;
+        self.check_lease(cx)?;
         let guarded = scope.clone();
         let acted = guarded.guard(clock, act(scope)).await??;
         self.faults.meet(clock, Point::AfterEffect, at).await?;
         Ok(acted)
+    }
+
+    async fn note_breaker(&self, scope: &Scope, effect: &Effect, change: Change) {
+        let Some(state) = change else { return };
+        let payload = json!({
+            "action": effect.action, "target": effect.target, "tenant": *scope.tenant,
+            "state": state,
+        });
+        let event = Event::new(scope, self.now(), state.event(), payload);
+        // Agents go on even when the journal cannot be reached; their own writes will tell.
+        if let Err(error) = self.journal.note(event).await {
+            tracing::warn!(%error, "a breaker's change was not recorded");
+        }
     }
 }

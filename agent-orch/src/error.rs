@@ -106,6 +106,17 @@ pub enum Error {
         /// The record.
         seq: u64,
     },
+    /// The other side has not answered for a while, so it is not asked.
+    #[error("{action} on {target} is not tried: it did not answer lately")]
+    #[non_exhaustive]
+    BreakerOpen {
+        /// The effect's action.
+        action: String,
+        /// The effect's target.
+        target: String,
+        /// When it is tried again.
+        retry_after: Duration,
+    },
     /// A limit of the pool was reached.
     #[error("{what} is limited to {limit}")]
     #[non_exhaustive]
@@ -268,6 +279,7 @@ impl Classify for Error {
     fn retry(&self) -> Retry {
         match self {
             Self::InDoubt { .. } => Retry::Unknown,
+            Self::BreakerOpen { .. } => Retry::Safe,
             Self::Backend { retry, .. } => *retry,
             Self::Agent(failure) => failure.retry,
             layer => layer.inner().map_or(Retry::Never, Classify::retry),
@@ -286,6 +298,7 @@ impl Classify for Error {
             Self::RetriesExhausted { .. } => "orch.retries",
             Self::TreeBudget { .. } => "pay.tree_budget",
             Self::HistoryGone { .. } => "orch.history_gone",
+            Self::BreakerOpen { .. } => "orch.breaker_open",
             Self::LimitReached { .. } => "orch.limit",
             Self::WrongState { .. } => "orch.wrong_state",
             Self::NotFound { .. } => "orch.not_found",
@@ -310,6 +323,7 @@ impl Classify for Error {
             Self::TreeBudget { .. } => "raise the budget of the tree, or delegate less",
             Self::HistoryGone { .. } => "choose a later record, or the task as it stands",
             Self::Yielded { .. } => "return the error; the attempt is made again later",
+            Self::BreakerOpen { .. } => "wait, or fall back on something else",
             Self::LimitReached { .. } => "raise the limit in the pool, or split the task",
             Self::WrongState { .. } => "read the task again and decide on its current state",
             Self::NotFound { .. } => "check the name",
@@ -330,6 +344,7 @@ impl Classify for Error {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
+            Self::BreakerOpen { retry_after, .. } => Some(*retry_after),
             Self::Agent(failure) => failure.retry_after_ms.map(Duration::from_millis),
             layer => layer.inner().and_then(Classify::retry_after),
         }

@@ -37,8 +37,10 @@
 //! input = { scope = "all" }
 //! ```
 
+mod breaker;
 mod check;
 mod config_error;
+mod grant;
 mod lane;
 mod limit;
 mod limits;
@@ -59,7 +61,9 @@ use std::time::Duration;
 use agent_core::{Amount, Digest};
 use serde::Serialize;
 
+pub use breaker::BreakerPolicy;
 pub use config_error::{ConfigError, Remedy};
+pub(crate) use grant::GrantText;
 pub use lane::Lane;
 pub use limit::{Limit, Rate};
 pub use limits::Limits;
@@ -99,6 +103,8 @@ pub struct Fleet {
     pub recovery: RecoveryTable,
     /// The waits between retries.
     pub backoff: Backoff,
+    /// When agents stop asking a side that does not answer.
+    pub breaker: BreakerPolicy,
     /// Who is asked.
     pub escalation: Escalation,
     /// Who is served when there is more work than agents.
@@ -141,6 +147,7 @@ impl Fleet {
             lanes: BTreeMap::new(),
             recovery: RecoveryTable::default(),
             backoff: Backoff::default(),
+            breaker: BreakerPolicy::default(),
             escalation: Escalation::default(),
             scheduling: Scheduling::default(),
             registry: Retirement::new(),

@@ -38,12 +38,12 @@ pub use agent::{Acted, Agent, Awakeable, Ctx, Step};
 pub use audit::{Audit, EventQuery, Record};
 pub use cron::Cron;
 pub use decide::{Ended, GIVE_UP, Next, Policy, TRY_AGAIN, decide};
-pub use door::{Chaos, FailPoint, Fault, Hook, Point};
+pub use door::{BreakerState, Chaos, FailPoint, Fault, Hook, Point};
 pub use error::{Error, Result};
 pub use fleet::{
-    Branch, CatchUp, ConfigError, Escalation, Fallback, Fleet, Lane, Limit, Limits, Overlap, Pool,
-    PoolRecovery, Preemption, Probes, Rate, Remedy, Retirement, Scale, Scaler, Schedule,
-    ScheduleChange, Scheduled, Scheduling, Supervision, UndoWhen,
+    Branch, BreakerPolicy, CatchUp, ConfigError, Escalation, Fallback, Fleet, Lane, Limit, Limits,
+    Overlap, Pool, PoolRecovery, Preemption, Probes, Rate, Remedy, Retirement, Scale, Scaler,
+    Schedule, ScheduleChange, Scheduled, Scheduling, Supervision, UndoWhen,
 };
 pub use inbox::{Answer, NewRequest, Request, RequestId, Severity};
 pub use journal::{

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::store::{self, Db, Durability};
-use agent_core::{AgentId, Amount, Digest, Env, Gate, Principal, Scope, Timestamp};
+use agent_core::{AgentId, Amount, Digest, Env, Principal, Scope, Timestamp};
 use agent_identity::backend::{SqliteGrantStore, SqliteKeyStore};
 use agent_identity::vault::Unlock;
 use agent_identity::{
@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::audit::Sealer;
 use crate::backend::sqlite::Sqlite;
 use crate::error::{Error, Result};
-use crate::fleet::{Fleet, Pool};
+use crate::fleet::{Fleet, GrantText, Pool};
 use crate::journal::{Journal, NewRun, Run};
 use crate::runner::Member;
 
@@ -103,11 +103,13 @@ pub struct Layer {
 /// The agents of a fleet and the gate of their grants.
 pub(crate) struct Enlisted {
     pub(crate) members: Vec<Member>,
-    pub(crate) gate: Arc<dyn Gate>,
+    pub(crate) grants: Arc<CapabilityGate>,
 }
 
 /// How long the grants of a run hold at least; opening it again renews them.
 const GRANTS_LAST: Duration = Duration::from_secs(7 * DAY_S);
+/// How long grants with limits hold from the start of their run, longer than runs last.
+const LIMITED_GRANTS_LAST: Duration = Duration::from_secs(365 * DAY_S);
 /// A day in seconds. Grants end at midnight, so that those issued again on the same day are the
 /// same grants.
 const DAY_S: u64 = 86_400;
@@ -302,7 +304,7 @@ impl Stack {
     }
 
     /// Gives every agent of a fleet its identity, wallet and grants: the same at every start.
-    pub(crate) async fn enlist(&self, fleet: &Fleet) -> Result<Enlisted> {
+    pub(crate) async fn enlist(&self, fleet: &Fleet, run: &Run) -> Result<Enlisted> {
         let root = BudgetPath::new(&fleet.name)?;
         let mut budgets = vec![OpenBudget::new(root.clone(), fleet.budget)];
         let gate = CapabilityGate::new(
@@ -315,12 +317,16 @@ impl Stack {
             let path = root.child(place.name)?;
             budgets.push(OpenBudget::new(path.clone(), place.budget));
             let (holder, keys) = self.keys_of(&path, place.size).await?;
-            let chain = self.pool_grant(&holder, place.grants).await?;
+            let grants = self.grants(place.grants, run)?;
+            let mut chains = Vec::new();
+            for (capabilities, expires) in &grants {
+                chains.push(self.pool_grant(&holder, capabilities, *expires).await?);
+            }
             for (n, key) in (1_u32..).zip(&keys) {
                 let budget = path.child(&member_name(n))?;
                 budgets.push(OpenBudget::new(budget.clone(), place.budget));
-                if let Some(chain) = &chain {
-                    let terms = self.terms(key, place.grants)?;
+                for (chain, (capabilities, expires)) in chains.iter().zip(&grants) {
+                    let terms = Terms::new(key.did, capabilities.clone(), *expires);
                     let scope = self.host_scope();
                     let own = chain.delegate(self.inner.keys.as_ref(), &scope, &holder, &terms);
                     gate.admit(&own.await?.to_string())?;
@@ -338,7 +344,7 @@ impl Stack {
             .await?;
         Ok(Enlisted {
             members,
-            gate: Arc::new(gate),
+            grants: Arc::new(gate),
         })
     }
 
@@ -356,27 +362,42 @@ impl Stack {
         Ok((holder, keys))
     }
 
-    async fn pool_grant(&self, holder: &Key, grants: &[String]) -> Result<Option<GrantChain>> {
-        if grants.is_empty() {
-            return Ok(None);
-        }
-        let terms = self.terms(holder, grants)?.with_depth(1);
+    async fn pool_grant(
+        &self,
+        holder: &Key,
+        capabilities: &[Capability],
+        expires: Timestamp,
+    ) -> Result<GrantChain> {
+        let terms = Terms::new(holder.did, capabilities.to_vec(), expires).with_depth(1);
         let (keys, host) = (self.inner.keys.as_ref(), &self.inner.host);
-        Ok(Some(
-            GrantChain::issue(keys, &self.host_scope(), host, &terms).await?,
-        ))
+        Ok(GrantChain::issue(keys, &self.host_scope(), host, &terms).await?)
     }
 
-    fn terms(&self, subject: &Key, grants: &[String]) -> Result<Terms> {
-        let capabilities = grants
-            .iter()
-            .filter_map(|grant| grant.split_once(':'))
-            .map(|(action, target)| Capability::new(action, target))
-            .collect::<Result<_, _>>()?;
+    /// Returns the capabilities of grants and when they end: those without limits are renewed by
+    /// the day. What counts is counted per grant, so those with limits must be the same grants
+    /// whenever the run is opened.
+    fn grants(&self, grants: &[String], run: &Run) -> Result<Vec<(Vec<Capability>, Timestamp)>> {
+        let (mut free, mut limited) = (Vec::new(), Vec::new());
+        for text in grants {
+            let grant = GrantText::parse(text).map_err(|e| Error::invalid("grants", e))?;
+            let mut capability = Capability::new(grant.action, grant.target)?;
+            (capability.calls_max, capability.spend_max) = (grant.calls_max, grant.spend_max);
+            let group = if grant.is_limited() {
+                &mut limited
+            } else {
+                &mut free
+            };
+            group.push(capability);
+        }
         let day_ms = i64::try_from(DAY_S * 1_000).unwrap_or(i64::MAX);
         let until_ms = self.inner.env.clock.now().after(GRANTS_LAST).as_unix_ms();
-        let expires = Timestamp::from_unix_ms(until_ms - until_ms.rem_euclid(day_ms) + day_ms);
-        Ok(Terms::new(subject.did, capabilities, expires))
+        let midnight = Timestamp::from_unix_ms(until_ms - until_ms.rem_euclid(day_ms) + day_ms);
+        let groups = [
+            (free, midnight),
+            (limited, run.started.after(LIMITED_GRANTS_LAST)),
+        ];
+        let filled = groups.into_iter().filter(|(group, _)| !group.is_empty());
+        Ok(filled.collect())
     }
 }
 

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use agent_core::{AgentId, CancellationToken, ClockExt, Event, Failure, RunId, Scope, Timestamp};
+use agent_core::{
+    AgentId, CancellationToken, ClockExt, Event, Failure, Gate, RunId, Scope, Timestamp,
+};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -22,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::agent::{Acted, Agent};
 use crate::attempts::Attempts;
 use crate::audit::{Root, Sealer};
-use crate::door::{Chaos, Door};
+use crate::door::{BreakerState, Chaos, Door, Gates};
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::inbox::{Answer, Request, RequestId};
@@ -45,6 +47,7 @@ pub struct Supervisor {
     agents: BTreeMap<String, AgentFactory>,
     unwinder: Unwinder,
     outbox: Handlers,
+    policies: Vec<Arc<dyn Gate>>,
     chaos: Chaos,
 }
 
@@ -66,6 +69,7 @@ impl Supervisor {
             fleet,
             agents: BTreeMap::new(),
             unwinder: Unwinder::default(),
+            policies: Vec::new(),
             chaos: Chaos::new(0),
             outbox: Handlers::new(),
         }
@@ -108,6 +112,14 @@ impl Supervisor {
         self
     }
 
+    /// Adds a policy of the host's own, asked about every effect that the grants permit. One that
+    /// asks sends to a person, whose answer covers that step alone. Default: none.
+    #[must_use]
+    pub fn with_policy(mut self, policy: Arc<dyn Gate>) -> Self {
+        self.policies.push(policy);
+        self
+    }
+
     /// Injects faults into effects. Default: none.
     #[must_use]
     pub fn with_chaos(mut self, chaos: Chaos) -> Self {
@@ -125,15 +137,19 @@ impl Supervisor {
     /// Cancel safe: starting again continues.
     pub async fn start(self, run: Run) -> Result<RunHandle> {
         self.fleet.check()?;
-        let members = self.stack.enlist(&self.fleet).await?;
+        let members = self.stack.enlist(&self.fleet, &run).await?;
         let host = self.stack.host_scope();
         let journal = self.stack.journal();
         let door = Door::new(
             Arc::clone(&journal),
-            members.gate,
+            Gates {
+                grants: members.grants,
+                policies: self.policies,
+            },
             self.stack.rates(),
             self.stack.env().clone(),
             self.chaos,
+            self.fleet.breaker,
         );
         let places = self.fleet.pools.keys().chain(self.fleet.lanes.keys());
         let shared = Arc::new(Shared {
@@ -308,6 +324,7 @@ impl RunHandle {
             counts: self.shared.journal.counts(self.run.id).await?,
             restarts: self.health.restarts.load(Ordering::Relaxed),
             quarantined: self.health.quarantined.lock().clone(),
+            breakers: self.shared.door.tripped(),
             at: self.shared.env.clock.now(),
         })
     }
@@ -456,6 +473,8 @@ pub struct Progress {
     pub restarts: u64,
     /// The pools and lanes that were given up, with the failure that was one too many.
     pub quarantined: BTreeMap<String, Failure>,
+    /// The circuit breakers that do not let every call through, by `tenant/action/target`.
+    pub breakers: BTreeMap<String, BreakerState>,
     /// When this was read.
     pub at: Timestamp,
 }

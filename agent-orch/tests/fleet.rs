@@ -260,6 +260,21 @@ verifier = "verifiers"
 }
 
 #[test]
+fn a_breaker_and_limited_grants_are_read() {
+    let grants = "grants = [\"pay.refund:*; calls 3; spend 5.00 USD\"]";
+    let text = WHOLE.replace("grants = [\"sandbox.exec:checks\"]", grants);
+    let fleet = Fleet::from_toml(&format!("{text}\n[breaker]\nopen_first = \"1s\"")).unwrap();
+    assert_eq!(fleet.breaker.wait(2), Duration::from_secs(2));
+    for wrong in ["calls many", "spend 3", "times 3", ""] {
+        let text = text.replace("calls 3", wrong);
+        let Err(Error::Config(error)) = Fleet::from_toml(&text) else {
+            panic!("{wrong}");
+        };
+        assert_eq!(error.key, "pool.menders.grants[0]", "{wrong}");
+    }
+}
+
+#[test]
 fn a_recovery_that_leads_nowhere_is_named() {
     let circle = r#"
 fallback = { pool = "menders" }

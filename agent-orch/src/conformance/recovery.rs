@@ -141,3 +141,29 @@ pub async fn what_was_fallen_back_on_is_kept(s: Subject) -> Result<()> {
         "it begins with clean counts, and all failures are known",
     )
 }
+
+/// An idempotent step in doubt stays in doubt when repeating it fails, so that it is undone: the
+/// failure says nothing about the try before.
+///
+/// # Errors
+/// If the law does not hold.
+pub async fn a_failed_repeat_leaves_a_step_in_doubt(s: Subject) -> Result<()> {
+    let (_run, claim) = s.with_task().await?;
+    let (scope, lease) = (Subject::scope(), &claim.lease);
+    for (n, retry) in (0..).zip([Retry::Unknown, Retry::Safe, Retry::Safe]) {
+        let undo = NewUndo::new(effect(EffectClass::Idempotent, "undo"));
+        let act = effect(EffectClass::Idempotent, "act");
+        let intent = Intent::new(StepKey::new("act", 0), act).with_undo(undo);
+        let Intended::Go(pass) = s.journal.intend(&scope, lease, intent).await? else {
+            return check(false, "it is repeated");
+        };
+        check(
+            pass.n_try == 1,
+            &format!("under the key of its first try, {n}"),
+        )?;
+        let outcome = Outcome::new(Err(failure(retry)));
+        s.journal.settle(&scope, lease, &pass, outcome).await?;
+    }
+    let undos = s.journal.undos(claim.task.id).await?;
+    check(undos.len() == 1, "it is to be undone")
+}

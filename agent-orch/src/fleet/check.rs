@@ -1,6 +1,6 @@
 //! Whether the parts of a fleet fit together.
 
-use super::{Branch, ConfigError, Fleet, Lane, Pool, Remedy, Scale, recovery, schedule};
+use super::{Branch, ConfigError, Fleet, GrantText, Lane, Pool, Remedy, Scale, recovery, schedule};
 
 pub(super) type Checked = Result<(), ConfigError>;
 
@@ -176,9 +176,9 @@ fn size(key: &str, n: u32) -> Checked {
 
 fn grants(key: &str, grants: &[String]) -> Checked {
     for (n, grant) in grants.iter().enumerate() {
-        if !grant.contains(':') {
-            let reason = format!("`{grant}` is not `action:target`");
-            let remedy = Remedy::Write(format!("`{grant}:*` for every target, or name one"));
+        if let Err(reason) = GrantText::parse(grant) {
+            let form = "`action:target`, with limits such as `; calls 3; spend 5.00 USD`";
+            let remedy = Remedy::Write(form.to_owned());
             return Err(ConfigError::new(format!("{key}[{n}]"), reason, remedy));
         }
     }

@@ -33,7 +33,9 @@ pub struct Pool {
     pub verifier: Option<String>,
     /// The lane its changes land in.
     pub lane: Option<String>,
-    /// What its agents may do, each `action:target` with an optional `*` at the end of either.
+    /// What its agents may do, each `action:target` with an optional `*` at the end of either, and
+    /// optional limits: `pay.refund:*; calls 3; spend 5.00 USD`. A limit counts what all agents of
+    /// the pool do in the whole run.
     pub grants: Vec<String>,
     /// How long one attempt may take. Default: 5 min.
     pub attempt_max: Duration,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use agent_core::Amount;
 use serde::{Deserialize, Deserializer};
 
+use super::breaker::BreakerText;
 use super::limits::LimitsText;
 use super::place::Document;
 use super::probes::ProbesText;
@@ -36,6 +37,8 @@ struct Manifest {
     recovery: BTreeMap<Class, Vec<Rung>>,
     #[serde(default)]
     backoff: BackoffText,
+    #[serde(default)]
+    breaker: BreakerText,
     #[serde(default)]
     escalation: EscalationText,
     #[serde(default)]
@@ -220,6 +223,7 @@ impl Manifest {
             route: self.escalation.route.unwrap_or(escalation.route),
             deadline: self.escalation.deadline.unwrap_or(escalation.deadline),
         };
+        fleet.breaker = self.breaker.into();
         fleet.registry = self.registry.into();
         fleet.scheduling = self.scheduling.with(self.tenant, self.limit)?;
         fleet.schedules = self.schedule;

@@ -120,6 +120,8 @@ pub enum IntentDecision {
         n_try: u32,
         /// Whether money is held for this try already.
         is_held: bool,
+        /// Whether an earlier holder may have caused it: then it is in doubt until it is done.
+        is_in_doubt: bool,
     },
     /// It happened: return the recorded result.
     Recorded,
@@ -146,6 +148,7 @@ pub fn decide_intent(
         return IntentDecision::Go {
             n_try: 1,
             is_held: false,
+            is_in_doubt: false,
         };
     };
     let n_try = known.n_try;
@@ -161,10 +164,12 @@ pub fn decide_intent(
         StepState::Failed => IntentDecision::Go {
             n_try: n_try.saturating_add(1),
             is_held: false,
+            is_in_doubt: false,
         },
         StepState::Intended | StepState::Unknown if may_repeat => IntentDecision::Go {
             n_try,
             is_held: known.is_held,
+            is_in_doubt: true,
         },
         StepState::Intended | StepState::Unknown => IntentDecision::InDoubt {
             n_try,
@@ -182,6 +187,21 @@ pub fn is_intent_durable(intent: &Intent) -> bool {
     let is_paid = intent.budget.is_some() && effect.cost_max.is_some_and(|max| !max.is_zero());
     let is_counted = intent.charge.is_some() || intent.undo.is_some();
     effect.class != EffectClass::Pure || is_paid || is_counted
+}
+
+/// Returns the state an outcome leads a step to. An idempotent effect in doubt that fails when it is
+/// repeated stays in doubt: the failure says nothing about the try before.
+#[must_use]
+pub fn state_after(
+    known: Option<&KnownStep>,
+    class: EffectClass,
+    result: &Result<Value, Failure>,
+) -> StepState {
+    let was_in_doubt = known.is_some_and(|known| known.state == StepState::Unknown);
+    match StepState::after(result) {
+        StepState::Failed if was_in_doubt && class == EffectClass::Idempotent => StepState::Unknown,
+        state => state,
+    }
 }
 
 /// What a backend does with an outcome.
@@ -292,6 +312,38 @@ mod tests {
                     "{state}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_failed_repeat_says_nothing_about_the_try_before() {
+        let digest = Digest::of_bytes(b"effect");
+        let failure = Failure::new(agent_core::ErrorKind::Unavailable, Retry::Safe, "", "", "");
+        let failed = Err(failure);
+        for (state, class, after) in [
+            (
+                StepState::Unknown,
+                EffectClass::Idempotent,
+                StepState::Unknown,
+            ),
+            (
+                StepState::Intended,
+                EffectClass::Idempotent,
+                StepState::Failed,
+            ),
+            // Here somebody found out that it did not happen.
+            (
+                StepState::Unknown,
+                EffectClass::Probeable,
+                StepState::Failed,
+            ),
+            (StepState::Unknown, EffectClass::Opaque, StepState::Failed),
+            (StepState::Unknown, EffectClass::Pure, StepState::Failed),
+        ] {
+            let known = KnownStep::new(digest, state, 1);
+            assert_eq!(state_after(Some(&known), class, &failed), after);
+            let done = state_after(Some(&known), class, &Ok(json!(1)));
+            assert_eq!(done, StepState::Done);
         }
     }
 

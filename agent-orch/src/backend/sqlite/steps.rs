@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::journal::{Intended, Intent, Outcome, Pass, StepKey};
 use crate::machine::{
     IntentDecision, KnownStep, OutcomeDecision, StepState, decide_intent, decide_outcome,
-    is_intent_durable, step_key, step_key_at,
+    is_intent_durable, state_after, step_key, step_key_at,
 };
 use crate::task::{Lease, Task};
 use crate::undo::NewUndo;
@@ -179,7 +179,11 @@ fn intent_payload(pass: &Pass) -> Value {
 /// What is decided about an intent before anything is written.
 enum Looked {
     Answer(Intended),
-    Go { pass: Pass, is_held: bool },
+    Go {
+        pass: Pass,
+        is_held: bool,
+        state: StepState,
+    },
 }
 
 /// Decides about an intent whose lease was checked.
@@ -194,9 +198,22 @@ fn look(tx: &Tx<'_>, lease: &Lease, held: Held, mut pass: Pass) -> Result<Looked
         pass.key = key;
     }
     match decide_intent(known.as_ref(), &pass.digest, pass.class) {
-        IntentDecision::Go { n_try, is_held } => {
+        IntentDecision::Go {
+            n_try,
+            is_held,
+            is_in_doubt,
+        } => {
             pass.n_try = n_try;
-            Ok(Looked::Go { pass, is_held })
+            let state = if is_in_doubt {
+                StepState::Unknown
+            } else {
+                StepState::Intended
+            };
+            Ok(Looked::Go {
+                pass,
+                is_held,
+                state,
+            })
         }
         IntentDecision::Recorded => {
             let value = recorded(tx, lease, &pass.step)?;
@@ -239,9 +256,13 @@ pub(super) fn intend(
         ..
     } = prepared;
     let held = claim::check_lease(tx, lease)?;
-    let (mut pass, mut is_held) = match look(tx, lease, held, pass)? {
+    let (mut pass, mut is_held, state) = match look(tx, lease, held, pass)? {
         Looked::Answer(answer) => return Ok(answer),
-        Looked::Go { pass, is_held } => (pass, is_held),
+        Looked::Go {
+            pass,
+            is_held,
+            state,
+        } => (pass, is_held, state),
     };
     if let (false, Some(path), Some(max)) = (is_held, &budget, pass.effect.cost_max)
         && !max.is_zero()
@@ -265,7 +286,7 @@ pub(super) fn intend(
     let seq = events::append_body(tx, &entry, Some(held.correlation), &body)?;
     pass.intent = Some(seq);
     let row = Row {
-        state: StepState::Intended,
+        state,
         is_held,
         outcome: None,
     };
@@ -331,7 +352,6 @@ fn put(tx: &Tx<'_>, verb: &str, lease: &Lease, pass: &Pass, row: &Row<'_>) -> Re
 pub(super) struct Settlement {
     pass: Pass,
     outcome: Outcome,
-    state: StepState,
     result: String,
     body: Body,
 }
@@ -363,7 +383,6 @@ impl Settlement {
             members.insert("key".to_owned(), json!(pass.key));
         }
         Ok(Self {
-            state: StepState::after(&outcome.result),
             body: Body::new(&payload),
             pass,
             outcome,
@@ -382,34 +401,34 @@ pub(super) fn settle(
     let Settlement {
         pass,
         outcome,
-        state,
         result,
         ..
     } = settlement;
     let held = claim::check_lease(tx, lease)?;
     // A first try that left no intent has no row, unless it was settled already.
     let mut row = Row {
-        state: *state,
+        state: StepState::after(&outcome.result),
         is_held: false,
         outcome: Some(result),
     };
     let is_first = matches!(decide_outcome(None, pass), OutcomeDecision::Record { .. });
     if is_first && put(tx, INSERT, lease, pass, &row)? {
-        return record_outcome(tx, scope, lease, held, settlement);
+        return record_outcome(tx, scope, lease, held, row.state, settlement);
     }
     let known = find(tx, lease, &pass.step)?;
     let OutcomeDecision::Record { is_held } = decide_outcome(known.as_ref(), pass) else {
         let name = format!("{}#{}", pass.step.name, pass.step.ordinal);
         return Err(Error::not_found("open intent of step", name));
     };
-    row.is_held = is_held;
+    let state = state_after(known.as_ref(), pass.class, &outcome.result);
+    (row.state, row.is_held) = (state, is_held);
     put(tx, REPLACE, lease, pass, &row)?;
     // What may have been spent stays held until somebody knows.
-    if is_held && *state != StepState::Unknown {
+    if is_held && state != StepState::Unknown {
         let own = step_key(lease, &pass.step, &pass.digest)?;
         money::settle(tx, &hold_key(&own, pass.n_try)?, outcome.cost)?;
     }
-    record_outcome(tx, scope, lease, held, settlement)
+    record_outcome(tx, scope, lease, held, state, settlement)
 }
 
 /// Meters what was consumed and appends the record of an outcome.
@@ -418,12 +437,12 @@ fn record_outcome(
     scope: &Scope,
     lease: &Lease,
     held: Held,
+    state: StepState,
     settlement: &Settlement,
 ) -> Result<()> {
     let Settlement {
         pass,
         outcome,
-        state,
         body,
         ..
     } = settlement;
