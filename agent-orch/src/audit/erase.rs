@@ -15,9 +15,9 @@ use super::{Record, Root};
 /// | questions to people, waits and signals, with what answered them | | yes | of all its tasks |
 /// | undo actions | | yes | of all its tasks |
 ///
-/// What stays: messages that were not delivered yet, until they are; the records with their kinds, subjects, codes, actors, times and hashes; keys of
-/// tasks and names of steps; usage and money in the ledger; and the records of erasures and of
-/// signed roots, which are never erased.
+/// What stays: the records with their kinds, subjects, codes, actors, times and hashes; keys of
+/// tasks and names of steps; usage and money in the ledger; messages until they are delivered; and
+/// the records of erasures and of signed roots, which are never erased.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

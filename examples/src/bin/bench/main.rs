@@ -73,8 +73,9 @@ Baselines, all in the same run and with the same durability (WAL, synchronous=FU
            unlike the ledger it has nothing on disk when the money is about to be spent
   memory   add: FTS5 insert, one transaction per call; search: FTS5 alone, or embedding and an
            exact scan alone
-  orch     one connection, one transaction per step written after it happened; the journal writes
-           the intent before and the outcome after: two commits, hash-chained";
+  orch     one connection, one transaction per step written after it happened; the journal hash-chains
+           its records and commits once for a pure step, else before it and after it; open: a run
+           with 1,000 events";
 
 #[tokio::main]
 async fn main() -> Result<()> {

@@ -1,5 +1,7 @@
-//! The journal: a step with its intent before and its outcome after, against one transaction per
-//! step.
+//! The journal: pure steps, and steps with an intent before and an outcome after, against one
+//! transaction per step; and opening a run.
+
+mod open;
 
 use std::sync::Arc;
 
@@ -41,50 +43,61 @@ impl Side {
 pub(crate) async fn run(bench: &Bench) -> Result<Vec<Measure>> {
     let mut measures = Vec::new();
     for n_agents in [1, 50] {
-        let db = bench.db(&format!("orch-{n_agents}.db")).await?;
-        let journal: Arc<dyn Journal> = Arc::new(Sqlite::open(db, bench.env.clone()).await?);
-        let agents = enlist(&journal, &bench.env, n_agents).await?;
-        let plain = bench.plain(&format!("orch-{n_agents}-plain.db"), TABLES)?;
-        let plain = Arc::new(Mutex::new(plain));
-        let (mut ours, mut baseline) = (Side::default(), Side::default());
-        for round in 0..ROUNDS {
-            plain_round(bench, &plain, n_agents, round, &mut baseline).await?;
-            journaled_round(bench, &journal, &agents, round, &mut ours).await?;
+        for class in [EffectClass::Pure, EffectClass::Idempotent] {
+            measures.extend(steps(bench, n_agents, class).await?);
         }
-        for Agent { scope, claim } in &agents {
-            journal
-                .finish(scope, &claim.lease, Transition::Release)
-                .await?;
-        }
-        // A fast journal whose chain does not hold is no journal.
-        let records = journal.verify().await?.records;
-        let chained = format!("power_loss, {records} records verified");
-        let size = format!("@{n_agents}");
-        measures.extend([
-            Measure::of(
-                format!("orch/steps{size}"),
-                Unit::PerSecond("steps/s"),
-                &ours.rate,
-                &baseline.rate,
-                chained,
-            ),
-            Measure::of(
-                format!("orch/step_p50{size}"),
-                Unit::Millis,
-                &ours.p50,
-                &baseline.p50,
-                "intend and settle",
-            ),
-            Measure::of(
-                format!("orch/step_p99{size}"),
-                Unit::Millis,
-                &ours.p99,
-                &baseline.p99,
-                "intend and settle",
-            ),
-        ]);
     }
+    measures.extend(open::run(bench).await?);
     Ok(measures)
+}
+
+/// Measures steps of one class.
+async fn steps(bench: &Bench, n_agents: u32, class: EffectClass) -> Result<[Measure; 3]> {
+    let (kind, commits) = match class {
+        EffectClass::Pure => ("pure", "one commit a step"),
+        _ => ("idempotent", "intend and settle, a commit each"),
+    };
+    let db = bench.db(&format!("orch-{kind}-{n_agents}.db")).await?;
+    let journal: Arc<dyn Journal> = Arc::new(Sqlite::open(db.clone(), bench.env.clone()).await?);
+    let agents = enlist(&journal, &bench.env, n_agents).await?;
+    let plain = bench.plain(&format!("orch-{kind}-{n_agents}-plain.db"), TABLES)?;
+    let plain = Arc::new(Mutex::new(plain));
+    let (mut ours, mut baseline) = (Side::default(), Side::default());
+    let before = db.stats();
+    for round in 0..ROUNDS {
+        plain_round(bench, &plain, n_agents, round, &mut baseline).await?;
+        journaled_round(bench, &journal, &agents, (round, class), &mut ours).await?;
+    }
+    let stats = db.stats();
+    let n_commits = stats.commits.saturating_sub(before.commits).max(1);
+    let per_commit = stats.writes.saturating_sub(before.writes) / n_commits;
+    for Agent { scope, claim } in &agents {
+        journal
+            .finish(scope, &claim.lease, Transition::Release)
+            .await?;
+    }
+    // A fast journal whose chain does not hold is no journal.
+    let records = journal.verify().await?.records;
+    let chained = format!("power_loss, {records} records verified, {per_commit} writes a commit");
+    let named = |what: &str| format!("orch/{what}_{kind}@{n_agents}");
+    let rate = Unit::PerSecond("steps/s");
+    Ok([
+        Measure::of(named("steps"), rate, &ours.rate, &baseline.rate, chained),
+        Measure::of(
+            named("step_p50"),
+            Unit::Millis,
+            &ours.p50,
+            &baseline.p50,
+            commits,
+        ),
+        Measure::of(
+            named("step_p99"),
+            Unit::Millis,
+            &ours.p99,
+            &baseline.p99,
+            commits,
+        ),
+    ])
 }
 
 /// An agent with a task it holds.
@@ -121,7 +134,7 @@ async fn journaled_round(
     bench: &Bench,
     journal: &Arc<dyn Journal>,
     agents: &[Agent],
-    round: u32,
+    (round, class): (u32, EffectClass),
     side: &mut Side,
 ) -> Result<()> {
     let (start, mut running) = (bench.now(), JoinSet::new());
@@ -134,7 +147,7 @@ async fn journaled_round(
                 let begun = clock.monotonic();
                 let step = StepKey::new(format!("work-{round}"), n_done);
                 let arguments = json!({ "path": "src/lib.rs", "n": n_done });
-                let effect = Effect::new("bench.step", "target", EffectClass::Pure, arguments);
+                let effect = Effect::new("bench.step", "target", class, arguments);
                 let intended = journal
                     .intend(&scope, &lease, Intent::new(step, effect))
                     .await?;
