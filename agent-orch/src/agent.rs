@@ -111,6 +111,8 @@ pub struct Ctx {
     /// The pool that does the task's work.
     pub(crate) home: String,
     pub(crate) budget: BudgetPath,
+    /// Whose limits apply to its effects.
+    pub(crate) fair_key: String,
     pub(crate) door: Arc<Door>,
     pub(crate) alarm: Arc<Alarm>,
     pub(crate) mail: Arc<tokio::sync::Notify>,

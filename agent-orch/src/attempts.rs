@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use agent_core::{CancellationToken, TaskId};
 use parking_lot::Mutex;
@@ -14,6 +14,7 @@ use crate::task::{Lease, Task};
 #[derive(Debug, Default)]
 pub(crate) struct Attempts {
     live: Mutex<Lives>,
+    n_entered: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -28,6 +29,12 @@ struct Live {
     lease: Lease,
     cancel: CancellationToken,
     yields: Arc<AtomicBool>,
+    /// Whether it is to give way to more urgent work.
+    is_preempted: Arc<AtomicBool>,
+    pool: String,
+    priority: u8,
+    /// Rises with every attempt.
+    order: u64,
 }
 
 impl Attempts {
@@ -39,10 +46,15 @@ impl Attempts {
         cancel: CancellationToken,
     ) -> Entered<'a> {
         let yields = Arc::new(AtomicBool::new(false));
+        let is_preempted = Arc::new(AtomicBool::new(false));
         let live = Live {
             lease: lease.clone(),
             cancel,
             yields: Arc::clone(&yields),
+            is_preempted: Arc::clone(&is_preempted),
+            pool: task.pool.clone(),
+            priority: task.priority,
+            order: self.n_entered.fetch_add(1, Ordering::Relaxed),
         };
         let mut lives = self.live.lock();
         lives.by_task.insert(lease.task, live);
@@ -52,6 +64,25 @@ impl Attempts {
             lease: lease.clone(),
             root: task.root,
             yields,
+            is_preempted,
+        }
+    }
+
+    /// Asks up to `n` attempts of a pool to give way at their next step: the least urgent first,
+    /// of equals the latest, none more urgent than `victim`. Those asked before count.
+    pub(crate) fn preempt(&self, pool: &str, victim: u8, n: u64) {
+        let lives = self.live.lock();
+        let of_pool = || lives.by_task.values().filter(|live| live.pool == pool);
+        let is_asked = |live: &&Live| live.is_preempted.load(Ordering::Acquire);
+        let n_asked = of_pool().filter(is_asked).count();
+        let mut victims: Vec<&Live> = of_pool()
+            .filter(|live| live.priority >= victim && !is_asked(live))
+            .collect();
+        victims.sort_unstable_by_key(|live| std::cmp::Reverse((live.priority, live.order)));
+        let n = usize::try_from(n).unwrap_or(usize::MAX);
+        for live in victims.into_iter().take(n.saturating_sub(n_asked)) {
+            live.is_preempted.store(true, Ordering::Release);
+            live.yields.store(true, Ordering::Release);
         }
     }
 
@@ -108,6 +139,14 @@ pub(crate) struct Entered<'a> {
     root: TaskId,
     /// Whether somebody asked for the task back at the next step.
     pub(crate) yields: Arc<AtomicBool>,
+    is_preempted: Arc<AtomicBool>,
+}
+
+impl Entered<'_> {
+    /// Returns whether it is more urgent work that wants the agent.
+    pub(crate) fn is_preempted(&self) -> bool {
+        self.is_preempted.load(Ordering::Acquire)
+    }
 }
 
 impl Drop for Entered<'_> {

@@ -1,8 +1,8 @@
 //! The one door: every effect of every agent passes here, whatever layer it touches.
 //!
 //! ```text
-//!  gate ──► intent + hold ──► act ──► price ──► outcome + settle ──► event
-//!  asks     one commit                          one commit, fence checked
+//!  gate ──► limits ──► intent + hold ──► act ──► price ──► outcome + settle ──► event
+//!  asks     wait       one commit                          one commit, fence checked
 //! ```
 
 mod approve;
@@ -10,6 +10,7 @@ mod breaker;
 mod chaos;
 mod doubt;
 mod outcome;
+mod throttled;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,6 +31,7 @@ use crate::error::{Error, Result};
 use crate::fleet::BreakerPolicy;
 use crate::journal::{Intended, Intent, Journal, StepKey};
 use crate::task::Lease;
+use crate::throttle::Throttle;
 use breaker::{Breakers, Change, Said};
 use chaos::Faults;
 use doubt::Resolved;
@@ -41,6 +43,7 @@ pub(crate) struct Door {
     rates: Arc<RateCard>,
     env: Env,
     faults: Faults,
+    throttle: Throttle,
     breakers: Breakers,
 }
 
@@ -74,10 +77,17 @@ impl Door {
             journal,
             gates,
             rates,
+            throttle: Throttle::new(&BTreeMap::new(), Arc::clone(&env.clock)),
             env,
             faults: Faults::new(chaos),
             breakers: Breakers::new(breaker),
         }
+    }
+
+    /// Sets the limits effects wait for. Default: none.
+    pub(crate) fn with_throttle(mut self, throttle: Throttle) -> Self {
+        self.throttle = throttle;
+        self
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {
@@ -116,6 +126,7 @@ impl Door {
         let at = (lease, &step, &effect);
         cx.scope.check(clock)?;
         intent.charge = self.admit(cx, &step, &effect).await?;
+        let passage = self.throttled(cx, &intent).await?;
         self.faults.meet(clock, Point::BeforeIntent, at).await?;
         let pass = match self
             .journal
@@ -134,6 +145,7 @@ impl Door {
         };
         let scope = cx.scope.child().with_idempotency_key(pass.key.clone());
         let acted = self.act(cx, scope, at, act).await;
+        passage.end(clock, &acted);
         if let Err(Error::LeaseLost { .. }) = acted {
             // The intent stays in doubt for whoever holds the task.
             return acted.map(|acted| acted.value);

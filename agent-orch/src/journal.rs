@@ -317,8 +317,6 @@ pub struct Swept {
     pub raised: u64,
     /// Tasks that schedules submitted.
     pub fired: u64,
-    /// When something is due next, as [`Journal::next_due`] says, or a schedule is.
-    pub next: Option<Timestamp>,
     /// What nothing else would have moved: overdue tasks, tasks that waited for nothing, questions
     /// of ended tasks.
     pub reaped: u64,
@@ -332,11 +330,7 @@ impl Swept {
     /// Returns whether nothing was due.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let none = Self {
-            next: self.next,
-            ..Self::default()
-        };
-        *self == none
+        *self == Self::default()
     }
 }
 
@@ -643,15 +637,15 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// Cancel safe.
     async fn queues(&self, run: RunId) -> Result<Vec<Queue>>;
 
-    /// Returns the earliest moment at which [`Journal::sweep`] has something to do; it may lie in
-    /// the past.
+    /// Returns the earliest moment at which [`Journal::sweep`] of the same scope has something to do;
+    /// it may lie in the past.
     ///
     /// # Errors
     /// The store's.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    async fn next_due(&self) -> Result<Option<Timestamp>>;
+    async fn next_due(&self, scope: &Scope) -> Result<Option<Timestamp>>;
 
     /// Returns whether a step of the lease's round and stage has a recorded result.
     ///

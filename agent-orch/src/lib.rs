@@ -5,6 +5,7 @@ mod alarm;
 mod attempts;
 pub mod audit;
 pub mod backend;
+mod bell;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod cron;
@@ -30,6 +31,7 @@ mod stuck;
 pub mod supervise;
 mod supervisor;
 mod task;
+mod throttle;
 mod tree;
 mod undo;
 mod wait;

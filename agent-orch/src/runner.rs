@@ -17,17 +17,15 @@ use tokio::sync::Notify;
 use crate::agent::{Agent, Course, Ctx};
 use crate::alarm::Alarm;
 use crate::attempts::Attempts;
+use crate::bell::Bell;
 use crate::decide::{Ended, Next, Policy, decide};
 use crate::door::{Door, InjectedCrash};
 use crate::error::{Error, Result, failure_of};
 use crate::fleet::Fleet;
-use crate::journal::{ClaimRequest, Journal};
+use crate::journal::{Admission, ClaimRequest, Journal, Queue};
 use crate::supervise::Signal;
 use crate::task::{Alternative, Claim, Lease, Stage, Task, Transition};
 use crate::undo::Unwinder;
-
-/// How long an idle agent waits before it looks for work that nobody announced: delayed tasks.
-const POLL: Duration = Duration::from_millis(100);
 
 /// Makes an agent's code anew for each start, so that a restart begins with clean state.
 pub type AgentFactory = Arc<dyn Fn() -> Arc<dyn Agent> + Send + Sync>;
@@ -47,24 +45,32 @@ pub(crate) struct Shared {
     /// Announces messages to the dispatcher.
     pub(crate) mail: Arc<Notify>,
     /// Announces work, by pool or lane.
-    pub(crate) bells: BTreeMap<String, Notify>,
+    pub(crate) bells: BTreeMap<String, Bell>,
     /// Announces that a task moved, to whoever waits for the run.
     pub(crate) moved: Notify,
 }
 
 impl Shared {
+    /// Announces one task of a pool or lane.
     pub(crate) fn ring(&self, pool: &str) {
         if let Some(bell) = self.bells.get(pool) {
-            bell.notify_one();
+            bell.ring(1);
         }
         self.moved.notify_waiters();
     }
 
+    /// Has the sweeper look at once which pools have work, and announce it.
     pub(crate) fn ring_all(&self) {
-        for bell in self.bells.values() {
-            bell.notify_waiters();
-        }
+        self.alarm.set(self.env.clock.now());
         self.moved.notify_waiters();
+    }
+
+    /// Announces what the end of a lease may have let through: tasks that waited for its limits.
+    fn freed(&self) {
+        let limits = &self.fleet.scheduling.limits;
+        if limits.values().any(|limit| limit.concurrency.is_some()) {
+            self.ring_all();
+        }
     }
 }
 
@@ -91,26 +97,53 @@ pub(crate) async fn work(
     signal: Signal,
 ) -> Result<(), Failure> {
     let agent = factory();
-    let request = ClaimRequest::new(shared.run, member.pool.clone(), member.id);
+    let bell = shared.bells.get(&member.pool).ok_or_else(|| {
+        let unknown = Error::not_found("pool or lane", member.pool.as_str());
+        failure_of(&unknown)
+    })?;
+    let escalation = &shared.fleet.escalation;
+    let (route, deadline) = (escalation.route.as_str(), escalation.deadline);
+    let request = ClaimRequest::new(shared.run, member.pool.clone(), member.id)
+        .with_admission(Admission::new(member.budget.clone(), route, deadline));
+    let mut look = bell.look();
     while !signal.is_draining() {
         let claim = shared.journal.claim(&member.scope, request.clone()).await;
         match claim.map_err(|e| failure_of(&e))? {
-            Some(claim) => attempt(&shared, &member, agent.as_ref(), claim, signal.token()).await?,
-            None => idle(&shared, &member, &signal).await,
+            Some(claim) => {
+                drop(look);
+                let ended = attempt(&shared, &member, agent.as_ref(), claim, signal.token()).await;
+                shared.freed();
+                ended?;
+                look = bell.look();
+            }
+            None => {
+                rest(&shared, bell).await.map_err(|e| failure_of(&e))?;
+                look = tokio::select! {
+                    look = look.again() => look,
+                    () = signal.draining() => return Ok(()),
+                };
+            }
         }
     }
     Ok(())
 }
 
-async fn idle(shared: &Shared, member: &Member, signal: &Signal) {
-    let Some(bell) = shared.bells.get(&member.pool) else {
-        return;
-    };
-    tokio::select! {
-        () = bell.notified() => {}
-        () = shared.env.clock.sleep(POLL) => {}
-        () = signal.draining() => {}
+/// What an agent does before it waits: work that it may not have is for somebody else.
+async fn rest(shared: &Shared, bell: &Bell) -> Result<()> {
+    shared.moved.notify_waiters();
+    if bell.n_waiting() > 0 {
+        let queues = shared.journal.queues(shared.run).await?;
+        let is_here = |queue: &Queue| {
+            shared
+                .bells
+                .get(&queue.pool)
+                .is_some_and(|b| std::ptr::eq(b, bell))
+        };
+        if queues.iter().any(is_here) {
+            bell.pass_on();
+        }
     }
+    Ok(())
 }
 
 /// How an attempt came to an end.
@@ -160,11 +193,14 @@ async fn attempt(
     let (ended, crashed) = match end {
         End::Lost => return Ok(()),
         End::Stopped => {
+            let back = if entered.is_preempted() {
+                Transition::Yield
+            } else {
+                Transition::Release
+            };
             // If this fails too, the lease ends by itself.
-            let _released = shared
-                .journal
-                .finish(&cx.scope, &lease, Transition::Release)
-                .await;
+            let _released = shared.journal.finish(&cx.scope, &lease, back).await;
+            shared.ring(&task.pool);
             return Ok(());
         }
         End::Crashed(failure) => (
@@ -217,6 +253,7 @@ fn context(
         lease: lease.clone(),
         home: task.home.clone(),
         budget: member.budget.clone(),
+        fair_key: task.fair_key.clone(),
         door: Arc::clone(&shared.door),
         alarm: Arc::clone(&shared.alarm),
         mail: Arc::clone(&shared.mail),
@@ -329,7 +366,17 @@ async fn move_on(
         Transition::FallBack { .. } | Transition::Unwind { .. } | Transition::End { .. } => {
             shared.ring(&task.home);
         }
+        Transition::Retry { at, .. } => {
+            shared.alarm.set(*at);
+            shared.moved.notify_waiters();
+        }
+        // What it was to wait for may have happened meanwhile.
+        Transition::Park { .. } => shared.ring(&task.pool),
         _ => shared.moved.notify_waiters(),
+    }
+    if task.root != task.id {
+        // Whoever delegated it may have waited for it.
+        shared.ring_all();
     }
     Ok(())
 }

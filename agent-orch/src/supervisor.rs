@@ -4,6 +4,7 @@
 mod clock;
 mod control;
 mod record;
+mod sweeper;
 mod tree;
 mod waits;
 
@@ -24,20 +25,22 @@ use tokio_util::task::TaskTracker;
 use crate::agent::{Acted, Agent};
 use crate::attempts::Attempts;
 use crate::audit::{Root, Sealer};
+use crate::bell::Bell;
 use crate::door::{BreakerState, Chaos, Door, Gates};
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::inbox::{Answer, Request, RequestId};
 use crate::journal::{Counts, Run};
 use crate::outbox::{Deliver, Handlers};
-use crate::runner::{AgentFactory, Shared, check_leases};
+use crate::runner::{AgentFactory, Shared};
 use crate::stack::Stack;
 use crate::supervise::{Handle, Supervise};
 use crate::task::{NewTask, Status};
+use crate::throttle::Throttle;
 use crate::undo::{Undo, UndoHandler, Unwinder};
 use crate::wait::Wait;
 
-/// How often ended leases are taken back and overdue questions answered by their default.
+/// How often whoever waits for a run looks for what nobody announced.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Builds and starts a fleet on a stack.
@@ -150,7 +153,10 @@ impl Supervisor {
             self.stack.env().clone(),
             self.chaos,
             self.fleet.breaker,
-        );
+        )
+        .with_throttle(throttle(&self.stack, &self.fleet));
+        let scheduling = &self.fleet.scheduling;
+        journal.configure(&host, run.id, scheduling).await?;
         let places = self.fleet.pools.keys().chain(self.fleet.lanes.keys());
         let shared = Arc::new(Shared {
             run: run.id,
@@ -161,7 +167,9 @@ impl Supervisor {
             unwinder: Box::new(self.unwinder),
             alarm: Arc::default(),
             mail: Arc::default(),
-            bells: places.map(|place| (place.clone(), Notify::new())).collect(),
+            bells: places
+                .map(|place| (place.clone(), Bell::default()))
+                .collect(),
             moved: Notify::new(),
             fleet: self.fleet,
         });
@@ -189,11 +197,20 @@ impl Supervisor {
             tree: handle,
             sealer: self.stack.sealer(),
         };
+        let shared = Arc::clone(&handle.shared);
+        let host = handle.host.clone().with_run(handle.run.id);
+        let sealer = handle.sealer.clone();
+        let sweeping = sweeper::sweep(shared, host, sealer, handle.cancel.clone());
+        handle.tracker.spawn(sweeping);
         handle.start_by_the_clock(self.outbox).await?;
-        handle.tracker.spawn(handle.sweep());
         handle.tracker.close();
         Ok(handle)
     }
+}
+
+fn throttle(stack: &Stack, fleet: &Fleet) -> Throttle {
+    let clock = Arc::clone(&stack.env().clock);
+    Throttle::new(&fleet.scheduling.limits, clock)
 }
 
 /// What supervision did so far in this process.
@@ -232,43 +249,6 @@ impl fmt::Debug for Shared {
 }
 
 impl RunHandle {
-    fn sweep(&self) -> impl Future<Output = ()> + Send + 'static {
-        let (shared, host, cancel) = (
-            Arc::clone(&self.shared),
-            self.host.clone().with_run(self.run.id),
-            self.cancel.clone(),
-        );
-        let sealer = self.sealer.clone();
-        async move {
-            while !cancel.is_cancelled() {
-                signed(sealer.seal_if_due().await);
-                match shared.journal.sweep(&host).await {
-                    Ok(swept) => {
-                        if swept.leases + swept.requests + swept.waits + swept.reaped + swept.fired
-                            > 0
-                        {
-                            check_leases(&shared, shared.attempts.leases()).await;
-                            shared.ring_all();
-                            shared.mail.notify_one();
-                        }
-                        if let Some(due) = swept.next {
-                            shared.alarm.set(due);
-                        }
-                    }
-                    Err(error) => tracing::warn!(%error, "the journal was not swept"),
-                }
-                if let Err(error) = control::find_orphans(&shared, &host).await {
-                    tracing::warn!(%error, "tasks without a pool were not looked for");
-                }
-                let clock = shared.env.clock.as_ref();
-                tokio::select! {
-                    () = shared.alarm.wait(clock, clock.now().after(SWEEP)) => {}
-                    () = cancel.cancelled() => return,
-                }
-            }
-        }
-    }
-
     /// Returns the run.
     #[must_use]
     pub const fn run(&self) -> &Run {

@@ -242,7 +242,6 @@ impl Journal for Sqlite {
             let raised = due::age(tx, &scope)?;
             let reaped = reaper::reap(tx, &scope)?;
             let fired = schedules::fire(tx, &scope)?;
-            let next = [due::next(tx)?, schedules::next_due(tx, &scope)?];
             Ok(Swept {
                 leases,
                 requests,
@@ -251,7 +250,6 @@ impl Journal for Sqlite {
                 raised,
                 reaped,
                 fired,
-                next: next.into_iter().flatten().min(),
             })
         })
         .await
@@ -320,8 +318,9 @@ impl Journal for Sqlite {
         self.db.read(move |tx| queue::queues(tx, run)).await
     }
 
-    async fn next_due(&self) -> Result<Option<Timestamp>> {
-        self.db.read(due::next).await
+    async fn next_due(&self, scope: &Scope) -> Result<Option<Timestamp>> {
+        let scope = scope.clone();
+        self.db.read(move |tx| due::next(tx, &scope)).await
     }
 
     async fn is_recorded(&self, lease: &Lease, step: &StepKey) -> Result<bool> {

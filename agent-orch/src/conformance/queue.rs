@@ -254,7 +254,7 @@ pub async fn the_queues_count_what_can_be_claimed(s: Subject) -> Result<()> {
 /// If the law does not hold.
 pub async fn what_is_due_next_is_known(s: Subject) -> Result<()> {
     let (_run, claim) = s.with_task().await?;
-    let due = s.journal.next_due().await?;
+    let due = s.journal.next_due(&Subject::scope()).await?;
     check(due == Some(claim.lease.until), "the end of the lease")?;
     let at = s.journal.task(claim.task.id).await?;
     check(at.priority == 2, "a task has its priority")?;
@@ -267,13 +267,13 @@ pub async fn what_is_due_next_is_known(s: Subject) -> Result<()> {
         .finish(&Subject::scope(), &claim.lease, retry)
         .await?;
     check(
-        s.journal.next_due().await? == Some(soon),
+        s.journal.next_due(&Subject::scope()).await? == Some(soon),
         "the time of the retry",
     )?;
     s.clock
         .advance(ClaimRequest::LEASE_DEFAULT + Duration::from_millis(50));
     let swept = s.journal.sweep(&Subject::scope()).await?;
     check(swept.delayed == 1, "it is ready then")?;
-    let due = s.journal.next_due().await?;
+    let due = s.journal.next_due(&Subject::scope()).await?;
     check(due.is_some_and(|due| due > soon), "then it only ages")
 }

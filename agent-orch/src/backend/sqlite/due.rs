@@ -8,7 +8,7 @@ use serde_json::json;
 use super::events::{self, Entry};
 use super::queue::{Spot, shift, spot};
 use super::rows::Bits;
-use super::{reaper, requests, waits};
+use super::{reaper, requests, schedules, waits};
 use crate::error::Result;
 use crate::fleet::Scheduling;
 use crate::journal::Swept;
@@ -68,7 +68,7 @@ pub(super) fn age(tx: &Tx<'_>, scope: &Scope) -> Result<u64> {
 }
 
 /// Returns the earliest moment at which a sweep changes something.
-pub(super) fn next(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
+pub(super) fn next(tx: &Tx<'_>, scope: &Scope) -> Result<Option<Timestamp>> {
     let due: Option<i64> = tx
         .sql()
         .prepare_cached(
@@ -84,6 +84,7 @@ pub(super) fn next(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
         waits::next_due(tx)?,
         requests::next_due(tx)?,
         reaper::next_due(tx)?,
+        schedules::next_due(tx, scope)?,
     ];
     Ok(due.into_iter().flatten().min())
 }

@@ -21,7 +21,8 @@ const OVERDUE: &str = "
         AND status IN ('ready', 'delayed', 'leased')";
 const UNANSWERED: &str = "
     SELECT r.task, r.run FROM orch_request r JOIN orch_task t ON t.id = r.task
-    WHERE r.answer IS NULL AND t.status IN ('completed', 'failed', 'canceled', 'rejected')";
+    WHERE r.answer IS NULL AND t.status IN ('completed', 'failed', 'canceled', 'rejected')
+        AND r.id NOT IN (SELECT request FROM orch_outbox WHERE request IS NOT NULL)";
 const LATE: &str = "SELECT id, run FROM orch_task WHERE status = 'delayed' AND not_before_ms <= ?1";
 const LAPSED: &str = "SELECT id, run FROM orch_task WHERE status = 'leased' AND lease_ms <= ?1";
 

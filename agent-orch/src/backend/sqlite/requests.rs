@@ -142,12 +142,16 @@ pub(super) fn next_due(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
     Ok(next.map(Timestamp::from_unix_ms))
 }
 
-/// Closes the open questions of a task that ended: nobody needs the answer.
+/// Closes the open questions of a task that ended: nobody needs the answer, unless a message of the
+/// task waits for it.
 pub(super) fn close(tx: &Tx<'_>, by: &Principal, task: &Task) -> Result<u64> {
     let ids: Vec<Bits> = {
         let mut statement = tx
             .sql()
-            .prepare_cached("SELECT id FROM orch_request WHERE task = ?1 AND answer IS NULL")
+            .prepare_cached(
+                "SELECT id FROM orch_request WHERE task = ?1 AND answer IS NULL
+                    AND id NOT IN (SELECT request FROM orch_outbox WHERE request IS NOT NULL)",
+            )
             .map_err(sql("find open requests"))?;
         let rows = statement.query_map([task_bits(task.id)], |row| row.get(0));
         rows.and_then(Iterator::collect)

@@ -21,6 +21,7 @@ mod memory;
 mod orch;
 mod pay;
 mod sandbox;
+mod sched;
 mod store;
 
 use std::path::PathBuf;
@@ -60,6 +61,8 @@ enum Area {
     Memory,
     /// A journaled step, against one transaction per step.
     Orch,
+    /// Claims among few and many tasks, and resuming many runs, against plain statements.
+    Sched,
 }
 
 const MEANINGS: &str = "\
@@ -75,7 +78,10 @@ Baselines, all in the same run and with the same durability (WAL, synchronous=FU
            exact scan alone
   orch     one connection, one transaction per step written after it happened; the journal hash-chains
            its records and commits once for a pure step, else before it and after it; open: a run
-           with 1,000 events";
+           with 1,000 events
+  sched    claim: one statement that takes the oldest of the most urgent tasks, in one transaction;
+           it knows no turns, limits, fences or records. submit: an insert per task, in one
+           transaction. recover: a statement per run and one for its tasks, in one transaction";
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -108,6 +114,7 @@ async fn run(cli: &Cli) -> Result<()> {
             Area::Pay => pay::run(&bench).await?,
             Area::Memory => memory::run(&bench).await?,
             Area::Orch => orch::run(&bench).await?,
+            Area::Sched => sched::run(&bench).await?,
         };
         for measure in measures {
             if cli.json {
