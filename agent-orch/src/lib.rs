@@ -18,6 +18,7 @@ mod inbox;
 mod journal;
 #[cfg(feature = "git")]
 mod lander;
+pub mod layer;
 pub mod machine;
 #[cfg(feature = "git")]
 pub mod merge;

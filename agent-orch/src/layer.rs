@@ -1,0 +1,5 @@
+//! Journals around a journal.
+
+mod fault;
+
+pub use fault::{Fault, FaultRates};
