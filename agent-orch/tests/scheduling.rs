@@ -33,6 +33,15 @@ fn pool_of(n: u32) -> Fleet {
     fleet
 }
 
+/// A worker that does one thing.
+fn acts(world: &Arc<World>, what: &'static str, class: EffectClass) -> Does {
+    let world = Arc::clone(world);
+    Does::new(move |cx, _task| {
+        let world = Arc::clone(&world);
+        Box::pin(async move { Ok(Ended::done(json!(world.act(cx, what, class).await?))) })
+    })
+}
+
 /// Lets everything run that can, without time passing.
 async fn settle_down() {
     for _ in 0..200 {
@@ -45,17 +54,7 @@ async fn settle_down() {
 async fn work_is_announced_and_not_looked_for() {
     let (_clock, env) = by_hand();
     let (rig, world) = (Rig::with_env(env), Arc::new(World::default()));
-    let work = {
-        let world = Arc::clone(&world);
-        Does::new(move |cx, _task| {
-            let world = Arc::clone(&world);
-            Box::pin(async move {
-                Ok(Ended::done(json!(
-                    world.act(cx, "a", EffectClass::Pure).await?
-                )))
-            })
-        })
-    };
+    let work = acts(&world, "a", EffectClass::Pure);
     let (stack, handle) = rig
         .start(pool_of(50), |supervisor| {
             supervisor
@@ -249,16 +248,7 @@ async fn no_more_effects_are_under_way_than_the_limit_allows() {
 async fn an_effect_waits_for_its_token_and_keeps_its_place() {
     let (clock, env) = by_hand();
     let (rig, world) = (Rig::with_env(env), Arc::new(World::default()));
-    let worker = {
-        let world = Arc::clone(&world);
-        Does::new(move |cx, _task| {
-            let world = Arc::clone(&world);
-            Box::pin(async move {
-                world.act(cx, "search", EffectClass::Opaque).await?;
-                Ok(Ended::done(Value::Null))
-            })
-        })
-    };
+    let worker = acts(&world, "search", EffectClass::Opaque);
     let rate = Rate::new(1, Duration::from_secs(1)).with_burst(2);
     let limit = Limit::new().with_rate(rate);
     let scheduling = Scheduling::default().with_limit("tool:search", limit);

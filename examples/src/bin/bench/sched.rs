@@ -10,6 +10,7 @@ use agent_orch::{ClaimRequest, Journal, NewRun, NewTask};
 use anyhow::{Context, Result, ensure};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::host::{Bench, ROUND, ROUNDS};
@@ -91,14 +92,15 @@ async fn claims(bench: &Bench, n_tasks: u32, measures: &mut Vec<Measure>) -> Res
         "one call, one transaction",
     ));
     let (mut ours, mut baseline) = (Side::default(), Side::default());
+    let plain = Mutex::new(plain);
     for _ in 0..ROUNDS {
-        baseline.add(
-            round(bench, async || {
-                tokio::task::block_in_place(|| claim_plain(&plain))
-            })
-            .await?,
-        );
-        ours.add(round(bench, async || claim(&journal, run).await).await?);
+        let of_plain = round(bench, async || {
+            let plain = plain.lock().await;
+            tokio::task::block_in_place(|| claim_plain(&plain))
+        });
+        baseline.add(&of_plain.await?);
+        let of_journal = round(bench, async || claim(&journal, run).await);
+        ours.add(&of_journal.await?);
     }
     for (name, ours, baseline) in [
         ("p50", &ours.p50, &baseline.p50),
@@ -145,7 +147,7 @@ struct Side {
 }
 
 impl Side {
-    fn add(&mut self, claims: Samples) {
+    fn add(&mut self, claims: &Samples) {
         self.p50.push(claims.percentile(50));
         self.p99.push(claims.percentile(99));
     }
