@@ -9,6 +9,7 @@ mod approve;
 mod breaker;
 mod chaos;
 mod doubt;
+mod drift;
 mod outcome;
 mod throttled;
 
@@ -128,11 +129,7 @@ impl Door {
         intent.charge = self.admit(cx, &step, &effect).await?;
         let passage = self.throttled(cx, &intent).await?;
         self.faults.meet(clock, Point::BeforeIntent, at).await?;
-        let pass = match self
-            .journal
-            .intend(&cx.scope, lease, intent.clone())
-            .await?
-        {
+        let pass = match self.intend(cx, intent.clone()).await? {
             Intended::Recorded(value) => return Ok(value),
             Intended::Go(pass) => pass,
             Intended::InDoubt(pass) => {

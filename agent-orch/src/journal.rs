@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use crate::audit::{Audit, ErasePayloads, Erased, EventQuery, Record, Root, Verification};
+use crate::drift::{Drifted, Migration, RecordedStep};
 use crate::error::Result;
 use crate::fleet::Scheduling;
 use crate::fleet::{ScheduleChange, Scheduled};
@@ -253,6 +254,26 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Cancel safe.
     async fn open_waits(&self, run: RunId) -> Result<Vec<Wait>>;
+
+    /// Returns what a step of the lease's round recorded, if it is done.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn recorded(&self, lease: &Lease, step: StepKey) -> Result<Option<RecordedStep>>;
+
+    /// Gives a done step that drifted another value under the effect the code causes, or forgets it
+    /// so that it is done again. What it was stays in the audit record.
+    ///
+    /// # Errors
+    /// `Conflict` if the lease is over; `NotFound` if the step is not done, or not what was
+    /// recorded; `Invalid` for an oversized value.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn migrate(&self, scope: &Scope, drifted: Drifted, migration: Migration) -> Result<()>;
 
     /// Changes the schedules of a run. One that stays as it is keeps the moment it is due next, so
     /// that what was missed is made up for as it says.

@@ -11,6 +11,7 @@ pub mod conformance;
 mod cron;
 mod decide;
 mod door;
+mod drift;
 mod error;
 mod fleet;
 mod history;
@@ -42,6 +43,7 @@ pub use audit::{Audit, EventQuery, Record};
 pub use cron::Cron;
 pub use decide::{Ended, GIVE_UP, Next, Policy, TRY_AGAIN, decide};
 pub use door::{BreakerState, Chaos, FailPoint, Fault, Hook, Point};
+pub use drift::{Drifted, Migrate, Migration, RecordedStep};
 pub use error::{Error, Result};
 pub use fleet::{
     Branch, BreakerPolicy, CatchUp, ConfigError, Escalation, Fallback, Fleet, Lane, Limit, Limits,

@@ -20,6 +20,7 @@ use crate::attempts::Attempts;
 use crate::bell::Bell;
 use crate::decide::{Ended, Next, Policy, decide};
 use crate::door::{Door, InjectedCrash};
+use crate::drift::Migrate;
 use crate::error::{Error, Result, failure_of};
 use crate::fleet::Fleet;
 use crate::journal::{Admission, ClaimRequest, Journal, Queue};
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) unwinder: Box<Unwinder>,
     /// When the run is to be swept next.
     pub(crate) alarm: Arc<Alarm>,
+    /// Decides about steps that drifted.
+    pub(crate) migrate: Option<Migrate>,
     /// Announces messages to the dispatcher.
     pub(crate) mail: Arc<Notify>,
     /// Announces work, by pool or lane.

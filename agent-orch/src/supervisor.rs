@@ -27,6 +27,7 @@ use crate::attempts::Attempts;
 use crate::audit::{Root, Sealer};
 use crate::bell::Bell;
 use crate::door::{BreakerState, Chaos, Door, Gates};
+use crate::drift::{Drifted, Migrate, Migration};
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::inbox::{Answer, Request, RequestId};
@@ -51,6 +52,7 @@ pub struct Supervisor {
     unwinder: Unwinder,
     outbox: Handlers,
     policies: Vec<Arc<dyn Gate>>,
+    migrate: Option<Migrate>,
     chaos: Chaos,
 }
 
@@ -75,6 +77,7 @@ impl Supervisor {
             policies: Vec::new(),
             chaos: Chaos::new(0),
             outbox: Handlers::new(),
+            migrate: None,
         }
     }
 
@@ -120,6 +123,17 @@ impl Supervisor {
     #[must_use]
     pub fn with_policy(mut self, policy: Arc<dyn Gate>) -> Self {
         self.policies.push(policy);
+        self
+    }
+
+    /// Registers what decides about steps whose effect is not the recorded one, after the host
+    /// changed its agents' code. Default: none, then such a step is a failure of class conflict.
+    #[must_use]
+    pub fn with_migration(
+        mut self,
+        migrate: impl Fn(&Drifted) -> Migration + Send + Sync + 'static,
+    ) -> Self {
+        self.migrate = Some(Arc::new(migrate));
         self
     }
 
@@ -170,6 +184,7 @@ impl Supervisor {
             bells: places
                 .map(|place| (place.clone(), Bell::default()))
                 .collect(),
+            migrate: self.migrate,
             moved: Notify::new(),
             fleet: self.fleet,
         });

@@ -5,6 +5,7 @@ mod audit;
 mod claim;
 mod configure;
 mod control;
+mod drift;
 mod due;
 mod events;
 mod finish;
@@ -36,6 +37,7 @@ use agent_core::{Env, Event, Failure, RunId, Scope, TaskId, Timestamp};
 use async_trait::async_trait;
 
 use crate::audit::{Audit, ErasePayloads, Erased, EventQuery, Record, Root, Verification};
+use crate::drift::{Drifted, Migration, RecordedStep};
 use crate::error::Result;
 use crate::fleet::Scheduling;
 use crate::fleet::{ScheduleChange, Scheduled};
@@ -270,6 +272,19 @@ impl Journal for Sqlite {
     async fn resolve(&self, scope: &Scope, id: WaitId, resolution: Resolution) -> Result<Wait> {
         let scope = scope.clone();
         self.write(move |tx| waits::resolve(tx, &scope, id, &resolution))
+            .await
+    }
+
+    async fn recorded(&self, lease: &Lease, step: StepKey) -> Result<Option<RecordedStep>> {
+        let lease = lease.clone();
+        self.db
+            .read(move |tx| drift::recorded(tx, &lease, &step))
+            .await
+    }
+
+    async fn migrate(&self, scope: &Scope, drifted: Drifted, migration: Migration) -> Result<()> {
+        let scope = scope.clone();
+        self.write(move |tx| drift::migrate(tx, &scope, &drifted, &migration))
             .await
     }
 
