@@ -24,3 +24,8 @@ fn quickstart_prints_its_transcript() {
         include_str!("out/quickstart.out"),
     );
 }
+
+#[test]
+fn waits_prints_its_transcript() {
+    prints(env!("CARGO_BIN_EXE_waits"), include_str!("out/waits.out"));
+}

@@ -308,8 +308,8 @@ pub async fn messages_of_a_key_come_in_order(s: Subject) -> Result<()> {
     Ok(())
 }
 
-/// A message that cannot be delivered becomes a question to a person and holds up what is ordered
-/// after it until that is answered.
+/// A message that cannot be delivered becomes a question to a person, which outlives the task that
+/// wrote it, and holds up what is ordered after it until that is answered.
 ///
 /// # Errors
 /// If the law does not hold.
@@ -317,6 +317,13 @@ pub async fn a_dead_letter_asks_a_person(s: Subject) -> Result<()> {
     let (run, claim) = s.with_task().await?;
     let message = |n: u32| NewMessage::new("mail", json!(n)).with_key("a");
     s.post(&claim, "w", vec![message(1), message(2)]).await?;
+    let end = Transition::End {
+        status: Status::Failed,
+        failure: failure(Retry::Never),
+    };
+    s.journal
+        .finish(&Subject::scope(), &claim.lease, end)
+        .await?;
     for (choice, retry) in [(Message::AGAIN, Retry::Never), (Message::DROP, Retry::Safe)] {
         let mut n_tries = 0;
         loop {
@@ -336,6 +343,7 @@ pub async fn a_dead_letter_asks_a_person(s: Subject) -> Result<()> {
         check(n_tries == tries_max, "tries are bounded")?;
         s.clock.advance(HOUR);
         check(s.mail(run).await?.is_empty(), "the next one waits")?;
+        s.journal.sweep(&Subject::scope()).await?;
         let open = s.journal.open_requests(run).await?;
         let request = open.first().filter(|_| open.len() == 1);
         let request = request.ok_or_else(|| Error::not_found("question", choice))?;

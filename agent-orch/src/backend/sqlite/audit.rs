@@ -23,6 +23,11 @@ const TEXT_OF_TASK: &[&str] = &[
     "DELETE FROM orch_undo WHERE task = ?1",
     "DELETE FROM orch_wait WHERE task = ?1",
     "DELETE FROM orch_signal WHERE task = ?1",
+    // What was not delivered by then is not delivered; the next one of its key is.
+    "DELETE FROM orch_outbox WHERE task = ?1",
+    "UPDATE orch_outbox SET is_head = 1 WHERE is_head = 0 AND ?1 IS NOT NULL AND NOT EXISTS (
+        SELECT 1 FROM orch_outbox o WHERE o.run = orch_outbox.run AND o.topic = orch_outbox.topic
+            AND o.key = orch_outbox.key AND o.seq < orch_outbox.seq)",
 ];
 
 /// Returns the end of the chain and what is signed of it.

@@ -27,6 +27,12 @@ struct Body {
     reject: Option<String>,
 }
 
+/// The open questions a task waits for. A question about a message it wrote is not one of them: the
+/// message outlives its task.
+const OF_TASK: &str = "
+    SELECT id FROM orch_request r WHERE task = ?1 AND answer IS NULL
+        AND NOT EXISTS (SELECT 1 FROM orch_outbox o WHERE o.request = r.id)";
+
 /// Asks, or returns the request as it stands.
 pub(super) fn ask(tx: &Tx<'_>, scope: &Scope, new: &NewRequest) -> Result<Request> {
     new.check()?;
@@ -148,10 +154,7 @@ pub(super) fn close(tx: &Tx<'_>, by: &Principal, task: &Task) -> Result<u64> {
     let ids: Vec<Bits> = {
         let mut statement = tx
             .sql()
-            .prepare_cached(
-                "SELECT id FROM orch_request WHERE task = ?1 AND answer IS NULL
-                    AND id NOT IN (SELECT request FROM orch_outbox WHERE request IS NOT NULL)",
-            )
+            .prepare_cached(OF_TASK)
             .map_err(sql("find open requests"))?;
         let rows = statement.query_map([task_bits(task.id)], |row| row.get(0));
         rows.and_then(Iterator::collect)
@@ -231,7 +234,7 @@ fn give(tx: &Tx<'_>, id: RequestId, answer: &Answer) -> Result<()> {
 pub(super) fn is_waiting(tx: &Tx<'_>, task: TaskId) -> Result<bool> {
     Ok(tx
         .sql()
-        .prepare_cached("SELECT 1 FROM orch_request WHERE task = ?1 AND answer IS NULL LIMIT 1")
+        .prepare_cached(OF_TASK)
         .and_then(|mut s| s.exists([task_bits(task)]))
         .map_err(sql("look for an open request"))?)
 }
