@@ -160,7 +160,6 @@ async fn child() {
 }
 
 /// Runs the child until it is ready, kills it, and returns the message it was delivering.
-#[expect(clippy::disallowed_methods, reason = "a test that kills a process")]
 fn killed(dir: &Path) -> String {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "child", "--ignored", "--nocapture"])

@@ -7,7 +7,7 @@ use super::{Subject, agent, check, effect};
 use crate::drift::{Drifted, Migration};
 use crate::error::{Error, Result};
 use crate::journal::{Intended, Intent, Outcome, StepKey};
-use crate::task::Transition;
+use crate::task::{Lease, Transition};
 
 /// A done step that drifted keeps the value it is given or is done again under its own key, and says
 /// which configuration recorded it; one that is not done is left alone.
@@ -78,6 +78,11 @@ pub async fn a_drifted_step_is_migrated_once_it_is_done(s: Subject) -> Result<()
             Intended::InDoubt(_) => return check(false, "nothing is in doubt"),
         }
     }
+    how_migrated(&s, &lease).await
+}
+
+/// Checks what the audit record says of both.
+async fn how_migrated(s: &Subject, lease: &Lease) -> Result<()> {
     let of_task = crate::EventQuery::after(0).with_task(lease.task);
     let records = s.journal.events(of_task).await?;
     let how = |r: &crate::Record| r.payload.as_ref().and_then(|p| p.get("how").cloned());

@@ -6,6 +6,7 @@ use agent_core::{Entropy, EntropyExt, Failure, Retry, RunId, Scope, TaskId, Time
 use async_trait::async_trait;
 
 use crate::audit::{Audit, ErasePayloads, Erased, EventQuery, Record, Root, Verification};
+use crate::drift::{Drifted, Migration, RecordedStep};
 use crate::error::{Error, Result};
 use crate::fleet::{ScheduleChange, Scheduled, Scheduling};
 use crate::inbox::{Answer, NewRequest, Request, RequestId};
@@ -130,6 +131,8 @@ disturbed! {
     once signal(scope: &Scope, task: TaskId, signal: Signal) -> bool;
     again resolve(scope: &Scope, id: WaitId, resolution: Resolution) -> Wait;
     once open_waits(run: RunId) -> Vec<Wait>;
+    once recorded(lease: &Lease, step: StepKey) -> Option<RecordedStep>;
+    once migrate(scope: &Scope, drifted: Drifted, migration: Migration) -> ();
     again change_schedules(scope: &Scope, run: RunId, change: ScheduleChange) -> ();
     once schedules(run: RunId) -> Vec<Scheduled>;
     once take_messages(scope: &Scope, run: RunId, n_max: usize) -> Taken;
