@@ -12,7 +12,9 @@ use std::time::Duration;
 use agent_core::{
     EffectClass, Env, ErrorKind, Failure, ManualClock, Retry, SeededEntropy, Timestamp,
 };
-use agent_orch::{Acted, Backoff, Ended, Error, Fleet, Limit, NewTask, Rate, Scheduling, Status};
+use agent_orch::{
+    Acted, Backoff, Ended, Error, Fleet, Limit, NewTask, Rate, RunHandle, Scheduling, Status,
+};
 use common::{Does, Rig, World, end, fleet, records, submit};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -42,11 +44,33 @@ fn acts(world: &Arc<World>, what: &'static str, class: EffectClass) -> Does {
     })
 }
 
-/// Lets everything run that can, without time passing.
-async fn settle_down() {
-    for _ in 0..200 {
-        tokio::task::yield_now().await;
+/// Lets everything run that can, without time passing: as many round trips through the store as
+/// agents could need.
+async fn settle_down(handle: &RunHandle) {
+    for _ in 0..300 {
+        handle.progress().await.unwrap();
     }
+}
+
+/// Waits until `n` tasks have a status; gives up after more round trips than that can need.
+async fn reached(handle: &RunHandle, status: Status, n: u64) -> bool {
+    for _ in 0..20_000 {
+        if handle.progress().await.unwrap().counts.of(status) == n {
+            return true;
+        }
+    }
+    false
+}
+
+fn away() -> Error {
+    let away = Failure::new(
+        ErrorKind::Unavailable,
+        Retry::Safe,
+        "test.away",
+        "away",
+        "wait",
+    );
+    Error::Agent(away)
 }
 
 /// The clock stands still, so whatever ends was announced: nothing here polls.
@@ -71,32 +95,37 @@ async fn work_is_announced_and_not_looked_for() {
     end(stack, handle).await;
 }
 
-/// A verifier that is the author passes the wake-up on to one that is not.
+/// A verifier that is the author passes the wake-up on to one that is not: the author sleeps
+/// longest when the verification is due again, so it is the one that is woken.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pool_that_verifies_itself_loses_no_wake_up() {
-    let (_clock, env) = by_hand();
-    let rig = Rig::with_env(env);
+    let (clock, env) = by_hand();
+    let (rig, n_verified) = (Rig::with_env(env), Arc::new(AtomicU32::new(0)));
     let mut fleet = pool_of(2);
     fleet.pools.get_mut("work").unwrap().verifier = Some("work".to_owned());
-    let both = || {
-        Does::new(|_cx, task| {
-            let ended = match task.author {
-                None => Ended::done(Value::Null),
-                Some(_) => Ended::accepted(Value::Null),
-            };
-            Box::pin(async { Ok(ended) })
-        })
-    };
+    let wait = Duration::from_millis(50);
+    fleet.backoff = Backoff::new(wait, wait);
+    let both = Does::new(move |_cx, task| {
+        let ended = match task.author {
+            None => Ok(Ended::done(Value::Null)),
+            Some(_) if n_verified.fetch_add(1, Ordering::SeqCst) == 0 => Err(away()),
+            Some(_) => Ok(Ended::accepted(Value::Null)),
+        };
+        Box::pin(async { ended })
+    });
     let (stack, handle) = rig
         .start(fleet, |supervisor| {
             supervisor
-                .with_agent("worker", both)
+                .with_agent("worker", move || both.clone())
                 .with_agent("checker", Does::accept)
         })
         .await;
-    submit(&handle, 30).await;
-    let progress = handle.settled().await.unwrap();
-    assert_eq!(progress.counts.of(Status::Completed), 30);
+    settle_down(&handle).await;
+    submit(&handle, 1).await;
+    assert!(reached(&handle, Status::Delayed, 1).await);
+    settle_down(&handle).await;
+    clock.advance(2 * wait);
+    assert!(reached(&handle, Status::Completed, 1).await);
     end(stack, handle).await;
 }
 
@@ -107,24 +136,15 @@ async fn a_retry_is_served_at_its_moment() {
     let mut fleet = pool_of(1);
     let wait = Duration::from_millis(50);
     fleet.backoff = Backoff::new(wait, wait);
-    let (failed, work) = (Arc::new(Notify::new()), Arc::clone(&runs));
-    let told = Arc::clone(&failed);
+    let n_runs = Arc::clone(&runs);
     let worker = Does::new(move |_cx, _task| {
-        let (n, told) = (work.fetch_add(1, Ordering::SeqCst), Arc::clone(&told));
-        Box::pin(async move {
-            if n > 0 {
-                return Ok(Ended::done(Value::Null));
-            }
-            told.notify_one();
-            let away = Failure::new(
-                ErrorKind::Unavailable,
-                Retry::Safe,
-                "test.away",
-                "away",
-                "wait",
-            );
-            Err(Error::Agent(away))
-        })
+        let n = n_runs.fetch_add(1, Ordering::SeqCst);
+        let ended = if n == 0 {
+            Err(away())
+        } else {
+            Ok(Ended::done(Value::Null))
+        };
+        Box::pin(async { ended })
     });
     let (stack, handle) = rig
         .start(fleet, |supervisor| {
@@ -133,17 +153,17 @@ async fn a_retry_is_served_at_its_moment() {
                 .with_agent("checker", Does::accept)
         })
         .await;
+    settle_down(&handle).await;
     submit(&handle, 1).await;
-    failed.notified().await;
-    while handle.progress().await.unwrap().counts.of(Status::Delayed) == 0 {
-        tokio::task::yield_now().await;
-    }
-    settle_down().await;
+    assert!(reached(&handle, Status::Delayed, 1).await);
+    settle_down(&handle).await;
     assert_eq!(runs.load(Ordering::SeqCst), 1, "not before its moment");
     // The jitter adds up to as much again.
     clock.advance(2 * wait);
-    let progress = handle.settled().await.unwrap();
-    assert_eq!(progress.counts.of(Status::Completed), 1);
+    assert!(
+        reached(&handle, Status::Completed, 1).await,
+        "at its moment"
+    );
     assert_eq!(runs.load(Ordering::SeqCst), 2);
     end(stack, handle).await;
 }
@@ -260,18 +280,12 @@ async fn an_effect_waits_for_its_token_and_keeps_its_place() {
         })
         .await;
     submit(&handle, 5).await;
-    let count = || world.calls.lock().len();
-    let until = |n| async move {
-        while count() < n {
-            tokio::task::yield_now().await;
-        }
-        settle_down().await;
-        count()
-    };
-    assert_eq!(until(2).await, 2, "the burst");
-    for n in 3..=5 {
+    for n in 2..=5 {
+        assert!(reached(&handle, Status::Completed, n).await, "{n} tokens");
+        settle_down(&handle).await;
+        let asked = u64::try_from(world.calls.lock().len()).unwrap();
+        assert_eq!(asked, n, "a burst of two, then one a second");
         clock.advance(Duration::from_millis(1_001));
-        assert_eq!(until(n).await, n, "one a second");
     }
     let progress = handle.settled().await.unwrap();
     assert_eq!(progress.counts.of(Status::Completed), 5);
