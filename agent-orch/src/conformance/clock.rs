@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Subject, agent, check, effect, failure};
 use crate::error::{Error, Result};
 use crate::fleet::{CatchUp, Escalation, Overlap, Schedule, ScheduleChange};
-use crate::inbox::Answer;
+use crate::inbox::{Answer, NewRequest};
 use crate::journal::{Intended, Intent, Outcome, StepKey};
 use crate::outbox::{Message, NewMessage, Undelivered};
 use crate::recovery::Backoff;
@@ -226,6 +226,7 @@ pub async fn a_message_comes_until_it_is_acknowledged(s: Subject) -> Result<()> 
         "then it comes again under the same id",
     )?;
     s.bounce(&first, Retry::Safe).await?;
+    s.clock.advance(Duration::from_secs(5));
     check(
         s.mail(run).await?.is_empty(),
         "a failure of an earlier delivery changes nothing",
@@ -343,6 +344,10 @@ pub async fn a_dead_letter_asks_a_person(s: Subject) -> Result<()> {
         check(n_tries == tries_max, "tries are bounded")?;
         s.clock.advance(HOUR);
         check(s.mail(run).await?.is_empty(), "the next one waits")?;
+        // A sweep closes the questions an ended task waited for, and no others.
+        let until = s.env.clock.now().after(100 * HOUR);
+        let other = NewRequest::new(run, claim.task.id, choice, "?", &["yes"], until);
+        s.journal.ask(&Subject::scope(), other).await?;
         s.journal.sweep(&Subject::scope()).await?;
         let open = s.journal.open_requests(run).await?;
         let request = open.first().filter(|_| open.len() == 1);
