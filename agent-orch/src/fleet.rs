@@ -19,6 +19,10 @@
 //! lane = "hygiene"
 //! grants = ["sandbox.exec:checks", "tool.call:*"]
 //!
+//! [pool.menders.limits]
+//! delegation_depth = 3
+//! wall = "2h"
+//!
 //! [pool.verifiers]
 //! agent = "verifier"
 //! size = 10

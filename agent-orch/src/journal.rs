@@ -516,7 +516,9 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
 
     /// Starts a run whose tasks stand as those of another stood after an audit record, with the
     /// steps recorded until then. A task that was held is ready; money is not carried; steps that
-    /// were in doubt are in doubt under the key the other side knows.
+    /// were in doubt are in doubt under the key the other side knows. Timers and signals are not
+    /// carried: what waited for them waits anew; nor are undo actions and deadlines, which are the
+    /// origin's.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` for a record that is not there, or a subject an unfinished run has;

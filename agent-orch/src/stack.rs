@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::store::{self, Db, Durability};
-use agent_core::{AgentId, Amount, Digest, Env, Principal, Scope, Timestamp};
+use agent_core::{AgentId, Amount, Digest, Env, Principal, RunId, Scope, Timestamp};
 use agent_identity::backend::{SqliteGrantStore, SqliteKeyStore};
 use agent_identity::vault::Unlock;
 use agent_identity::{
@@ -254,6 +254,19 @@ impl Stack {
     pub async fn open_run(&self, fleet: &Fleet, subject: &str, meta: Value) -> Result<Run> {
         let run = NewRun::new(subject, fleet.digest()?, meta);
         self.inner.journal.open_run(&self.host_scope(), run).await
+    }
+
+    /// Starts a run under another subject from what a run was after an audit record.
+    ///
+    /// # Errors
+    /// As [`Journal::fork`].
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn fork(&self, run: RunId, at: u64, subject: &str) -> Result<Run> {
+        let scope = self.host_scope();
+        let journal = &self.inner.journal;
+        journal.fork(&scope, run, at, subject.to_owned()).await
     }
 
     /// Returns what a budget has left, held and spent.

@@ -293,10 +293,7 @@ impl RunHandle {
         for task in &mut tasks {
             let pool = self.shared.fleet.pools.get(&task.pool);
             let pool = pool.ok_or_else(|| Error::not_found("pool", task.pool.as_str()))?;
-            task.wall = task.wall.or(Some(pool.limits.wall));
-            if pool.limits.tree_retries != NewTask::TREE_RETRIES {
-                task.tree_retries = task.tree_retries.or(Some(pool.limits.tree_retries));
-            }
+            pool.limits.bound(task, self.shared.env.clock.now());
         }
         let added = self
             .shared

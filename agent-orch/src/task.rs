@@ -177,7 +177,7 @@ impl NewTask {
     }
 
     /// Sets the moment at which the task fails if it has not ended, whatever its state. Default:
-    /// none.
+    /// `limits.life` of the pool from its submission to a running fleet; else none.
     #[must_use]
     pub const fn with_deadline(mut self, deadline: Timestamp) -> Self {
         self.deadline = Some(deadline);

@@ -42,7 +42,7 @@ impl Ctx {
                 .pools
                 .get(&task.pool)
                 .ok_or_else(|| Error::not_found("pool", task.pool.as_str()))?;
-            task.wall = task.wall.or(Some(pool.limits.wall));
+            pool.limits.bound(&mut task, self.door.now());
             pools.push(task.pool.clone());
             let step = self.next_step(&format!("spawn/{}", task.key))?;
             children.push(NewChild::new(task, step.ordinal));

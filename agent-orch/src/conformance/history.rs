@@ -14,6 +14,7 @@ use crate::inbox::{Answer, NewRequest};
 use crate::journal::{Counts, Intended, Intent, NewRun, Outcome, Run, StepKey};
 use crate::task::{Claim, NewTask, Status, Task, Transition};
 use crate::tree::{Control, NewChild, Spawn, Target};
+use crate::wait::{NewWait, Signal, Source};
 
 /// How many operations a walk makes: enough for every pair of them.
 const STEPS: u32 = 400;
@@ -72,7 +73,7 @@ impl<'a> Walk<'a> {
     }
 
     async fn step(&mut self, n: u32) -> Result<()> {
-        match self.draw(16) {
+        match self.draw(18) {
             0 | 1 => self.submit(n).await,
             2..=5 => self.claim().await,
             6 => self.control().await,
@@ -83,6 +84,7 @@ impl<'a> Walk<'a> {
             }
             9 => self.spawn(n).await,
             10 => self.act().await,
+            11 => self.wait(n).await,
             _ => self.finish(n).await,
         }
     }
@@ -90,6 +92,7 @@ impl<'a> Walk<'a> {
     async fn submit(&mut self, n: u32) -> Result<()> {
         let task = NewTask::new(format!("t{n}"), "work", json!(n))
             .with_wall(HOUR)
+            .with_deadline(self.s.env.clock.now().after(HOUR * 8))
             .with_tree_retries(4);
         self.tasks.push(task.id(self.run));
         let scope = Subject::scope();
@@ -134,7 +137,9 @@ impl<'a> Walk<'a> {
         let Some(claim) = self.one_of(&self.claims) else {
             return Ok(());
         };
-        let mut task = NewTask::new(format!("c{n}"), "below", json!(n)).with_wall(HOUR);
+        let until = self.s.env.clock.now().after(HOUR * 8);
+        let task = NewTask::new(format!("c{n}"), "below", json!(n)).with_wall(HOUR);
+        let mut task = task.with_deadline(until);
         task.is_detached = self.draw(4) == 0;
         let (scope, spawn) = (Subject::scope(), Spawn::new(vec![NewChild::new(task, 0)]));
         let ids = self.s.journal.spawn(&scope, &claim.lease, spawn).await?;
@@ -197,6 +202,26 @@ impl<'a> Walk<'a> {
             }
         };
         self.s.finish(&claim, transition).await
+    }
+
+    /// Waits for a signal that comes or does not, and in half of the cases for a moment.
+    async fn wait(&self, n: u32) -> Result<()> {
+        let Some(claim) = self.one_of(&self.claims) else {
+            return Ok(());
+        };
+        let scope = Subject::scope();
+        let mut sources = vec![Source::signal("s")];
+        if self.draw(2) == 0 {
+            sources.push(Source::due(self.s.env.clock.now().after(HOUR)));
+        }
+        let wait = NewWait::new(StepKey::new(format!("w{n}"), 0), sources);
+        self.s.journal.wait(&scope, &claim.lease, wait).await?;
+        if self.draw(3) == 0 {
+            let key = IdempotencyKey::new(format!("k{n}"))?;
+            let signal = Signal::new("s", Value::Null, key);
+            self.s.journal.signal(&scope, claim.task.id, signal).await?;
+        }
+        self.s.finish(&claim, PARK).await
     }
 
     async fn ask(&self, claim: &Claim, n: u32) -> Result<()> {

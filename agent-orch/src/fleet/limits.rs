@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use agent_core::Timestamp;
 use serde::Deserialize;
 
 use super::text::maybe_duration;
@@ -19,8 +20,22 @@ pub struct Limits {
     /// How long a task may take in all, not counting the time in which it waits for somebody.
     /// Default: 2 h.
     pub wall: Duration,
+    /// How long a task may take whatever it waits for. Default: 30 d.
+    pub life: Duration,
     /// How often a task and what it delegates may be retried or corrected. Default: 64.
     pub tree_retries: u32,
+}
+
+impl Limits {
+    /// Gives a task of the pool the limits it does not set itself.
+    pub(crate) fn bound(&self, task: &mut NewTask, now: Timestamp) {
+        task.wall = task.wall.or(Some(self.wall));
+        task.deadline = task.deadline.or_else(|| Some(now.after(self.life)));
+        // The journal's own default needs no row of its own.
+        if self.tree_retries != NewTask::TREE_RETRIES {
+            task.tree_retries = task.tree_retries.or(Some(self.tree_retries));
+        }
+    }
 }
 
 impl Default for Limits {
@@ -29,6 +44,7 @@ impl Default for Limits {
             delegation_depth: Spawn::DEPTH_DEFAULT,
             children_max: Spawn::CHILDREN_DEFAULT,
             wall: Duration::from_secs(2 * 3_600),
+            life: Duration::from_secs(30 * 86_400),
             tree_retries: NewTask::TREE_RETRIES,
         }
     }
@@ -42,6 +58,8 @@ pub(super) struct LimitsText {
     children_max: Option<u32>,
     #[serde(default, deserialize_with = "maybe_duration")]
     wall: Option<Duration>,
+    #[serde(default, deserialize_with = "maybe_duration")]
+    life: Option<Duration>,
     tree_retries: Option<u32>,
 }
 
@@ -52,6 +70,7 @@ impl From<LimitsText> for Limits {
             delegation_depth: text.delegation_depth.unwrap_or(defaults.delegation_depth),
             children_max: text.children_max.unwrap_or(defaults.children_max),
             wall: text.wall.unwrap_or(defaults.wall),
+            life: text.life.unwrap_or(defaults.life),
             tree_retries: text.tree_retries.unwrap_or(defaults.tree_retries),
         }
     }

@@ -59,7 +59,7 @@ fn must_wait(tx: &Tx<'_>, lease: &Lease) -> Result<bool> {
 }
 
 /// Returns whether a task has something to wait for.
-pub(super) fn is_waiting(tx: &Tx<'_>, task: TaskId) -> Result<bool> {
+fn is_waiting(tx: &Tx<'_>, task: TaskId) -> Result<bool> {
     Ok(requests::is_waiting(tx, task)?
         || waits::is_waiting(tx, task)?
         || trees::is_joining(tx, task)?)

@@ -5,7 +5,7 @@ use agent_core::{ErrorKind, Failure, Retry, RunId, Scope, TaskId, Timestamp};
 use rusqlite::{Params, params};
 
 use super::rows::{Bits, run_bits};
-use super::{control, finish, requests, tasks};
+use super::{control, requests, tasks};
 use crate::error::Result;
 use crate::inbox::{NewRequest, Severity};
 use crate::stuck::{Stuck, Why};
@@ -23,6 +23,13 @@ const UNANSWERED: &str = "
     SELECT r.task, r.run FROM orch_request r JOIN orch_task t ON t.id = r.task
     WHERE r.answer IS NULL AND t.status IN ('completed', 'failed', 'canceled', 'rejected')
         AND r.id NOT IN (SELECT request FROM orch_outbox WHERE request IS NOT NULL)";
+/// What `finish::is_waiting` says no to, in one query: parked tasks may be many.
+const IDLE: &str = "
+    SELECT t.id, t.run FROM orch_task t WHERE t.status = 'parked'
+        AND NOT EXISTS (SELECT 1 FROM orch_request r WHERE r.task = t.id AND r.answer IS NULL)
+        AND NOT EXISTS (SELECT 1 FROM orch_wait w WHERE w.task = t.id AND w.state = 'open')
+        AND NOT EXISTS (SELECT 1 FROM orch_task c WHERE c.parent = t.id AND c.is_joined
+            AND c.status NOT IN ('completed', 'failed', 'canceled', 'rejected'))";
 const LATE: &str = "SELECT id, run FROM orch_task WHERE status = 'delayed' AND not_before_ms <= ?1";
 const LAPSED: &str = "SELECT id, run FROM orch_task WHERE status = 'leased' AND lease_ms <= ?1";
 
@@ -34,7 +41,7 @@ pub(super) fn reap(tx: &mut Tx<'_>, scope: &Scope) -> Result<u64> {
         let ended = control::end(tx, &scope.actor, id, Status::Failed, &overdue())?;
         n = n.saturating_add(u64::from(ended));
     }
-    for id in idle(tx)? {
+    for (id, _run) in find(tx, IDLE, [])? {
         tasks::wake(tx, id)?;
         n = n.saturating_add(1);
     }
@@ -88,24 +95,6 @@ fn find(tx: &Tx<'_>, query: &str, key: impl Params) -> Result<Vec<(TaskId, RunId
         .map_err(sql("find what nothing moves"))?)
 }
 
-/// Finds parked tasks that wait for nothing.
-fn idle(tx: &Tx<'_>) -> Result<Vec<TaskId>> {
-    let mut statement = tx
-        .sql()
-        .prepare_cached("SELECT id FROM orch_task WHERE status = 'parked'")
-        .map_err(sql("find parked tasks"))?;
-    let mut rows = statement.query([]).map_err(sql("find parked tasks"))?;
-    let mut idle = Vec::new();
-    while let Some(row) = rows.next().map_err(sql("find parked tasks"))? {
-        let id: Bits = row.get(0).map_err(sql("find parked tasks"))?;
-        let id = TaskId::from_bits(id.0);
-        if !finish::is_waiting(tx, id)? {
-            idle.push(id);
-        }
-    }
-    Ok(idle)
-}
-
 /// Lists the tasks of a run that should have moved and did not.
 pub(super) fn stuck(tx: &Tx<'_>, run: RunId) -> Result<Vec<Stuck>> {
     let now = tx.now().as_unix_ms();
@@ -122,13 +111,16 @@ pub(super) fn stuck(tx: &Tx<'_>, run: RunId) -> Result<Vec<Stuck>> {
                 .map(|(id, _)| Stuck::new(id, why)),
         );
     }
-    let asked = find(tx, UNANSWERED, [])?.into_iter();
-    let asked = asked.filter(|(_, of)| *of == run);
-    stuck.extend(asked.map(|(id, _)| Stuck::new(id, Why::AsksAfterItsEnd)));
-    for id in idle(tx)? {
-        if tasks::load(tx, id)?.run == run {
-            stuck.push(Stuck::new(id, Why::WaitsForNothing));
-        }
+    for (why, query) in [
+        (Why::AsksAfterItsEnd, UNANSWERED),
+        (Why::WaitsForNothing, IDLE),
+    ] {
+        let found = find(tx, query, [])?.into_iter();
+        stuck.extend(
+            found
+                .filter(|(_, of)| *of == run)
+                .map(|(id, _)| Stuck::new(id, why)),
+        );
     }
     Ok(stuck)
 }
