@@ -1,6 +1,6 @@
 //! Delegation trees on a real stack: children, pausing, canceling down to a guest, forks.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

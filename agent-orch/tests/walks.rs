@@ -1,6 +1,6 @@
 //! The laws of history over many random walks; a failing seed is printed.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 

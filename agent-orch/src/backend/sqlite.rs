@@ -31,6 +31,7 @@ mod waits;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use agent_core::store::{Db, Durability, Tx, sql};
 use agent_core::{Env, Event, Failure, RunId, Scope, TaskId, Timestamp};
@@ -61,6 +62,8 @@ pub struct Sqlite {
     db: Db,
     env: Env,
     seen: Arc<Seen>,
+    /// When the reaper last looked at everything that waits, in the store's time.
+    looked: Arc<AtomicI64>,
 }
 
 impl fmt::Debug for Sqlite {
@@ -86,6 +89,7 @@ impl Sqlite {
             db,
             env,
             seen: Arc::default(),
+            looked: Arc::new(AtomicI64::new(i64::MIN)),
         })
     }
 
@@ -235,14 +239,14 @@ impl Journal for Sqlite {
     }
 
     async fn sweep(&self, scope: &Scope) -> Result<Swept> {
-        let scope = scope.clone();
+        let (scope, looked) = (scope.clone(), Arc::clone(&self.looked));
         self.write(move |tx| {
             let leases = claim::take_back(tx, &scope, None)?;
             let requests = requests::time_out(tx, &scope)?;
             let waits = waits::ring(tx, &scope)?;
             let delayed = claim::promote(tx)?;
             let raised = due::age(tx, &scope)?;
-            let reaped = reaper::reap(tx, &scope)?;
+            let reaped = reaper::reap(tx, &scope, &looked)?;
             let fired = schedules::fire(tx, &scope)?;
             Ok(Swept {
                 leases,

@@ -1,5 +1,7 @@
 //! The reaper: whatever nothing moves any more is moved to an end.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use agent_core::store::{Tx, sql};
 use agent_core::{ErrorKind, Failure, Retry, RunId, Scope, TaskId, Timestamp};
 use rusqlite::{Params, params};
@@ -33,14 +35,24 @@ const IDLE: &str = "
 const LATE: &str = "SELECT id, run FROM orch_task WHERE status = 'delayed' AND not_before_ms <= ?1";
 const LAPSED: &str = "SELECT id, run FROM orch_task WHERE status = 'leased' AND lease_ms <= ?1";
 
-/// Ends overdue tasks, wakes tasks that wait for nothing, and closes questions of ended tasks.
-pub(super) fn reap(tx: &mut Tx<'_>, scope: &Scope) -> Result<u64> {
+/// How often everything that waits is looked at, in milliseconds: nothing parks without something
+/// to wait for, so this finds only what an earlier version or a person at the file left behind.
+const LOOK_EVERY_MS: i64 = 10_000;
+
+/// Ends overdue tasks, and now and then wakes tasks that wait for nothing and closes questions of
+/// ended tasks.
+pub(super) fn reap(tx: &mut Tx<'_>, scope: &Scope, looked: &AtomicI64) -> Result<u64> {
     let now = tx.now().as_unix_ms();
     let mut n = 0_u64;
     for (id, _run) in find(tx, OVERDUE, [now])? {
         let ended = control::end(tx, &scope.actor, id, Status::Failed, &overdue())?;
         n = n.saturating_add(u64::from(ended));
     }
+    let last = looked.load(Ordering::Relaxed);
+    if (last..last.saturating_add(LOOK_EVERY_MS)).contains(&now) {
+        return Ok(n);
+    }
+    looked.store(now, Ordering::Relaxed);
     for (id, _run) in find(tx, IDLE, [])? {
         tasks::wake(tx, id)?;
         n = n.saturating_add(1);
