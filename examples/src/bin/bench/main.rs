@@ -23,6 +23,7 @@ mod pay;
 mod sandbox;
 mod sched;
 mod store;
+mod supervise;
 
 use std::path::PathBuf;
 
@@ -63,11 +64,13 @@ enum Area {
     Orch,
     /// Claims among few and many tasks, and resuming many runs, against plain statements.
     Sched,
+    /// Children started and restarted, against bare tokio tasks.
+    Supervise,
 }
 
 const MEANINGS: &str = "\
 A name is area/measure@size. The ratio is value / baseline where more is better (per second) and
-baseline / value where less is better (us, ms): a ratio above 1 means better than the baseline.
+baseline / value where less is better (us, ms, KiB): a ratio above 1 means better than the baseline.
 
 Baselines, all in the same run and with the same durability (WAL, synchronous=FULL):
   store    one connection, one transaction per write, whatever the number of writers
@@ -81,7 +84,10 @@ Baselines, all in the same run and with the same durability (WAL, synchronous=FU
            with 1,000 events
   sched    claim: one statement that takes the oldest of the most urgent tasks, in one transaction;
            it knows no turns, limits, fences or records. submit: an insert per task, in one
-           transaction. recover: a statement per run and one for its tasks, in one transaction";
+           transaction. recover: a statement per run and one for its tasks, in one transaction
+  orch     one connection, one transaction per step written after it happened; the journal writes
+           the intent before and the outcome after: two commits, hash-chained
+  supervise  tokio tasks with a mailbox each that nobody supervises or records";
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -115,6 +121,7 @@ async fn run(cli: &Cli) -> Result<()> {
             Area::Memory => memory::run(&bench).await?,
             Area::Orch => orch::run(&bench).await?,
             Area::Sched => sched::run(&bench).await?,
+            Area::Supervise => supervise::run(&bench).await?,
         };
         for measure in measures {
             if cli.json {

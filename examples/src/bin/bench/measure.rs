@@ -14,6 +14,8 @@ pub(crate) enum Unit {
     Micros,
     /// Milliseconds: less is better.
     Millis,
+    /// Kibibytes: less is better.
+    Kib,
 }
 
 impl Unit {
@@ -22,6 +24,7 @@ impl Unit {
             Self::PerSecond(name) => name,
             Self::Micros => "us",
             Self::Millis => "ms",
+            Self::Kib => "KiB",
         }
     }
 
@@ -30,7 +33,7 @@ impl Unit {
         match self {
             Self::Micros => time.as_secs_f64() * 1e6,
             Self::Millis => time.as_secs_f64() * 1e3,
-            Self::PerSecond(_) => time.as_secs_f64(),
+            Self::PerSecond(_) | Self::Kib => time.as_secs_f64(),
         }
     }
 }
@@ -69,7 +72,7 @@ impl Measure {
     fn ratio(&self) -> f64 {
         let (better, worse) = match self.unit {
             Unit::PerSecond(_) => (self.value, self.baseline),
-            Unit::Micros | Unit::Millis => (self.baseline, self.value),
+            Unit::Micros | Unit::Millis | Unit::Kib => (self.baseline, self.value),
         };
         if worse > 0.0 { better / worse } else { 0.0 }
     }
