@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use agent_core::{Digest, Effect, Scope, Unit, Usage};
+use agent_core::{Digest, Effect, Failure, Scope, Unit, Usage};
 use agent_pay::BudgetPath;
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::inbox::NewRequest;
 use crate::journal::StepKey;
 use crate::outbox::NewMessage;
+use crate::probe::Pulse;
 use crate::runner::Shared;
 use crate::task::{Lease, Task};
 use crate::wait::Awaited;
@@ -53,6 +54,18 @@ pub trait Agent: fmt::Debug + Send + Sync + 'static {
     /// Dropped at any await when the lease is lost or the attempt is stopped; what steps recorded
     /// stays recorded.
     async fn run(&self, cx: &Ctx, task: &Task) -> Result<Ended>;
+
+    /// Says whether the agent is ready for a task, or why not: it is asked before each claim, and
+    /// gets no task until it is. Default: it always is.
+    ///
+    /// # Errors
+    /// The reason, which is recorded.
+    ///
+    /// # Cancel safety
+    /// Dropped at any await when the agent is stopped.
+    async fn ready(&self) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// What an effect returned and consumed.
@@ -130,9 +143,17 @@ pub struct Ctx {
     pub(crate) until_ms: Arc<AtomicI64>,
     /// The run it is an attempt of.
     pub(crate) shared: Arc<Shared>,
+    /// What the attempt showed of itself.
+    pub(crate) pulse: Pulse,
 }
 
 impl Ctx {
+    /// Shows that the agent lives: for work that takes longer between two steps than the pool's
+    /// `probes.liveness`.
+    pub fn alive(&self) {
+        self.pulse.alive();
+    }
+
     /// Returns the scope to call layers with outside of an effect, for reading.
     #[must_use]
     pub const fn scope(&self) -> &Scope {
@@ -241,6 +262,7 @@ impl Ctx {
             let task = self.lease.task;
             return Err(Error::Yielded { task });
         }
+        self.pulse.event();
         let mut steps = self.steps.lock();
         let total: u32 = steps.values().sum();
         if total >= self.steps_max {

@@ -148,6 +148,7 @@ impl Door {
             return acted.map(|acted| acted.value);
         }
         let (result, outcome) = self.outcome(&effect, &pass, acted)?;
+        cx.pulse.outcome(&outcome);
         self.journal
             .settle(&cx.scope, lease, &pass, outcome)
             .await?;

@@ -82,7 +82,7 @@ pub use scheduling::{Preemption, Scheduling};
 pub use supervision::{Branch, Supervision};
 pub(crate) use text::duration;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::recovery::{Backoff, RecoveryTable};
 use crate::restart::OnMeltdown;
 
@@ -237,20 +237,55 @@ impl Fleet {
         Ok(check::check(self).map_err(Box::new)?)
     }
 
+    /// Returns how many agents a pool or lane has at least.
+    pub(crate) fn size_of(&self, place: &str) -> u32 {
+        let pool = self.pools.get(place).map(|pool| pool.size);
+        pool.or_else(|| self.lanes.get(place).map(|lane| lane.size))
+            .unwrap_or(0)
+    }
+
+    /// Returns the hash of what a pool or lane is configured with, if it is there.
+    pub(crate) fn spec_of(&self, place: &str) -> Result<Option<Digest>> {
+        let pool = self.pools.get(place).map(|pool| format!("{pool:?}"));
+        let lane = || self.lanes.get(place).map(|lane| format!("{lane:?}"));
+        let spec = pool.or_else(lane).map(|spec| hashed(&spec));
+        spec.transpose()
+    }
+
+    /// Returns the version of the agents of a pool or lane: the hash of what each of them is
+    /// configured with, whatever their number and supervision.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` if a value has no canonical form.
+    pub fn version_of(&self, place: &str) -> Result<Digest> {
+        if let Some(pool) = self.pools.get(place) {
+            let mut each = pool.clone();
+            (each.size, each.scale, each.supervision) = (0, None, None);
+            return hashed(&format!("{each:?}"));
+        }
+        let lane = self.lanes.get(place);
+        let mut each = lane
+            .ok_or_else(|| Error::not_found("pool or lane", place))?
+            .clone();
+        each.size = 0;
+        hashed(&format!("{each:?}"))
+    }
+
     /// Returns the hash of the whole configuration; a run records it, so that drift is seen.
     ///
     /// # Errors
     /// `Invalid` if a value has no canonical form.
     pub fn digest(&self) -> Result<Digest> {
-        #[derive(Serialize)]
-        struct Hashed {
-            v: u32,
-            fleet: String,
-        }
         // The debug form names every field of every part in a fixed order.
-        Ok(Digest::of_json(&Hashed {
-            v: 1,
-            fleet: format!("{self:?}"),
-        })?)
+        hashed(&format!("{self:?}"))
     }
+}
+
+fn hashed(spec: &str) -> Result<Digest> {
+    #[derive(Serialize)]
+    struct Hashed<'a> {
+        v: u32,
+        fleet: &'a str,
+    }
+    Ok(Digest::of_json(&Hashed { v: 1, fleet: spec })?)
 }

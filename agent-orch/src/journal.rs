@@ -6,9 +6,10 @@
 mod queue;
 mod step;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use agent_core::{Digest, Failure, RunId, Scope, TaskId, Timestamp};
+use agent_core::{AgentId, Asset, Digest, Failure, RunId, Scope, TaskId, Timestamp};
 use async_trait::async_trait;
 use serde_json::Value;
 
@@ -19,6 +20,7 @@ use crate::fleet::Scheduling;
 use crate::fleet::{ScheduleChange, Scheduled};
 use crate::inbox::{Answer, NewRequest, Request, RequestId};
 use crate::outbox::{Message, Taken, Undelivered};
+use crate::registry::{AgentQuery, AgentRecord, NewAgent};
 use crate::stuck::Stuck;
 use crate::task::{Claim, Lease, NewTask, Task, Transition};
 use crate::tree::{Control, Controlled, Spawn, Target};
@@ -562,4 +564,56 @@ pub trait Journal: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Cancel safe.
     async fn stuck(&self, run: RunId) -> Result<Vec<Stuck>>;
+
+    /// Enters agents into the registry, or brings them up to date.
+    ///
+    /// # Errors
+    /// `Denied` if one of them is retired: then none is entered; the store's.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn enroll(&self, scope: &Scope, agents: Vec<NewAgent>) -> Result<()>;
+
+    /// Returns agents by name, at most [`AgentQuery::PAGE_MAX`], with what they spent of an asset.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn agents(&self, query: AgentQuery, asset: Asset) -> Result<Vec<AgentRecord>>;
+
+    /// Retires an agent, whose identity cannot claim from then on, and returns it as it was.
+    /// Retiring it again changes nothing.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` if it holds a task; the store's.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn retire(
+        &self,
+        scope: &Scope,
+        id: AgentId,
+        asset: Asset,
+        reason: String,
+    ) -> Result<AgentRecord>;
+
+    /// Counts the leased tasks of a run by pool.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn held(&self, run: RunId) -> Result<BTreeMap<String, u64>>;
+
+    /// Records that a run goes on under another configuration; `payload` says what changes.
+    ///
+    /// # Errors
+    /// `NotFound`; the store's.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn respec(&self, scope: &Scope, run: RunId, spec: Digest, payload: Value) -> Result<()>;
 }

@@ -24,7 +24,9 @@ pub mod machine;
 #[cfg(feature = "git")]
 pub mod merge;
 mod outbox;
+mod probe;
 mod recovery;
+mod registry;
 pub mod report;
 mod restart;
 mod runner;
@@ -59,11 +61,12 @@ pub use journal::{
 pub use lander::Lander;
 pub use outbox::{Deliver, Message, MessageId, NewMessage, Taken, Undelivered};
 pub use recovery::{Action, Backoff, Class, RecoveryTable, Rung};
+pub use registry::{AgentQuery, AgentRecord, AgentState, NewAgent, Sprawl};
 pub use restart::{Intensity, OnMeltdown, Restart, RestartDelay, Strategy};
 pub use runner::AgentFactory;
 pub use stack::{Layer, Layers, Stack, StackConfig, agent_id};
 pub use stuck::{Stuck, Why};
-pub use supervisor::{Progress, RunHandle, Supervisor};
+pub use supervisor::{Progress, Reloaded, RunHandle, Supervisor};
 pub use task::{Alternative, Claim, Lease, NewTask, Stage, Status, Task, Transition};
 pub use tree::{Child, ChildEnd, Control, Controlled, NewChild, Spawn, Target};
 pub use undo::{NewUndo, Undo};

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use agent_core::{
-    AgentId, CancellationToken, ClockExt, EntropyExt, Env, ErrorKind, Failure, Retry, RunId, Scope,
+    AgentId, CancellationToken, ClockExt, EntropyExt, Env, ErrorKind, Event, Failure, Retry, RunId,
+    Scope, Timestamp,
 };
 use agent_pay::BudgetPath;
 use futures_util::FutureExt;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::agent::{Agent, Course, Ctx};
@@ -22,8 +23,9 @@ use crate::decide::{Ended, Next, Policy, decide};
 use crate::door::{Door, InjectedCrash};
 use crate::drift::Migrate;
 use crate::error::{Error, Result, failure_of};
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Probes};
 use crate::journal::{Admission, ClaimRequest, Journal, Queue};
+use crate::probe::{self, Finding, Pulse};
 use crate::supervise::Signal;
 use crate::task::{Alternative, Claim, Lease, Stage, Task, Transition};
 use crate::undo::Unwinder;
@@ -33,8 +35,11 @@ pub type AgentFactory = Arc<dyn Fn() -> Arc<dyn Agent> + Send + Sync>;
 
 /// What all agents of a run share.
 pub(crate) struct Shared {
-    pub(crate) fleet: Fleet,
+    /// The configuration that holds.
+    pub(crate) current: RwLock<Arc<Fleet>>,
     pub(crate) run: RunId,
+    /// When the run started: limits within its grants count from there.
+    pub(crate) started: Timestamp,
     pub(crate) journal: Arc<dyn Journal>,
     pub(crate) door: Arc<Door>,
     pub(crate) env: Env,
@@ -48,15 +53,37 @@ pub(crate) struct Shared {
     /// Announces messages to the dispatcher.
     pub(crate) mail: Arc<Notify>,
     /// Announces work, by pool or lane.
-    pub(crate) bells: BTreeMap<String, Bell>,
+    pub(crate) bells: RwLock<BTreeMap<String, Arc<Bell>>>,
     /// Announces that a task moved, to whoever waits for the run.
     pub(crate) moved: Notify,
+    /// Announces that there are more tasks, to whoever scales pools.
+    pub(crate) submitted: Notify,
 }
 
 impl Shared {
+    /// Returns the configuration that holds.
+    pub(crate) fn fleet(&self) -> Arc<Fleet> {
+        Arc::clone(&self.current.read())
+    }
+
+    /// Changes the configuration.
+    pub(crate) fn set_fleet(&self, fleet: Fleet) {
+        let places = fleet.pools.keys().chain(fleet.lanes.keys());
+        let mut bells = self.bells.write();
+        for place in places {
+            bells.entry(place.clone()).or_default();
+        }
+        *self.current.write() = Arc::new(fleet);
+    }
+
+    /// Returns what announces work of a pool or lane.
+    pub(crate) fn bell(&self, place: &str) -> Option<Arc<Bell>> {
+        self.bells.read().get(place).cloned()
+    }
+
     /// Announces one task of a pool or lane.
     pub(crate) fn ring(&self, pool: &str) {
-        if let Some(bell) = self.bells.get(pool) {
+        if let Some(bell) = self.bell(pool) {
             bell.ring(1);
         }
         self.moved.notify_waiters();
@@ -70,7 +97,8 @@ impl Shared {
 
     /// Announces what the end of a lease may have let through: tasks that waited for its limits.
     fn freed(&self) {
-        let limits = &self.fleet.scheduling.limits;
+        let fleet = self.fleet();
+        let limits = &fleet.scheduling.limits;
         if limits.values().any(|limit| limit.concurrency.is_some()) {
             self.ring_all();
         }
@@ -89,38 +117,67 @@ pub(crate) struct Member {
     pub(crate) attempt_max: Duration,
     pub(crate) steps_max: u32,
     pub(crate) has_others: bool,
+    /// Which of its pool or lane it is, counted from one.
+    pub(crate) number: u32,
+    pub(crate) probes: Probes,
 }
 
 /// Works until it is told to end, at once or after the attempt under way. Ends with a failure when
-/// the agent's code crashed or the journal cannot be reached, which the supervisor handles.
+/// the agent's code crashed, it did not start in time, or the journal cannot be reached, which the
+/// supervisor handles.
 pub(crate) async fn work(
     shared: Arc<Shared>,
     member: Member,
     factory: AgentFactory,
     signal: Signal,
 ) -> Result<(), Failure> {
+    let started = AtomicBool::new(false);
+    let clock = shared.env.clock.as_ref();
+    tokio::select! {
+        biased;
+        ended = serve(&shared, &member, &factory, &signal, &started) => ended,
+        failure = probe::startup(&started, &member.probes, clock) => {
+            note_probe(&shared, &member.scope, &failure).await;
+            Err(failure)
+        }
+    }
+}
+
+async fn serve(
+    shared: &Arc<Shared>,
+    member: &Member,
+    factory: &AgentFactory,
+    signal: &Signal,
+    started: &AtomicBool,
+) -> Result<(), Failure> {
     let agent = factory();
-    let bell = shared.bells.get(&member.pool).ok_or_else(|| {
+    let bell = shared.bell(&member.pool).ok_or_else(|| {
         let unknown = Error::not_found("pool or lane", member.pool.as_str());
         failure_of(&unknown)
     })?;
-    let escalation = &shared.fleet.escalation;
+    let fleet = shared.fleet();
+    let escalation = &fleet.escalation;
     let (route, deadline) = (escalation.route.as_str(), escalation.deadline);
     let request = ClaimRequest::new(shared.run, member.pool.clone(), member.id)
         .with_admission(Admission::new(member.budget.clone(), route, deadline));
     let mut look = bell.look();
     while !signal.is_draining() {
+        ready(shared, member, agent.as_ref(), signal).await;
+        if signal.is_draining() {
+            break;
+        }
         let claim = shared.journal.claim(&member.scope, request.clone()).await;
+        started.store(true, Ordering::Release);
         match claim.map_err(|e| failure_of(&e))? {
             Some(claim) => {
                 drop(look);
-                let ended = attempt(&shared, &member, agent.as_ref(), claim, signal.token()).await;
+                let ended = attempt(shared, member, agent.as_ref(), claim, signal.token()).await;
                 shared.freed();
                 ended?;
                 look = bell.look();
             }
             None => {
-                rest(&shared, bell).await.map_err(|e| failure_of(&e))?;
+                rest(shared, &bell).await.map_err(|e| failure_of(&e))?;
                 look = tokio::select! {
                     look = look.again() => look,
                     () = signal.draining() => return Ok(()),
@@ -137,16 +194,48 @@ async fn rest(shared: &Shared, bell: &Bell) -> Result<()> {
     if bell.n_waiting() > 0 {
         let queues = shared.journal.queues(shared.run).await?;
         let is_here = |queue: &Queue| {
-            shared
-                .bells
-                .get(&queue.pool)
-                .is_some_and(|b| std::ptr::eq(b, bell))
+            let of_queue = shared.bell(&queue.pool);
+            of_queue.is_some_and(|b| std::ptr::eq(b.as_ref(), bell))
         };
         if queues.iter().any(is_here) {
             bell.pass_on();
         }
     }
     Ok(())
+}
+
+/// How long an agent that is not ready is left alone before it is asked again.
+const READY_POLL: Duration = Duration::from_secs(1);
+
+/// Waits until the agent is ready for a task, or is to end. Why it was not is recorded once.
+async fn ready(shared: &Shared, member: &Member, agent: &dyn Agent, signal: &Signal) {
+    let mut is_noted = false;
+    while let Err(failure) = agent.ready().await {
+        if !is_noted {
+            note_probe(shared, &member.scope, &failure).await;
+            is_noted = true;
+        }
+        tokio::select! {
+            () = shared.env.clock.sleep(READY_POLL) => {}
+            () = signal.draining() => return,
+        }
+    }
+}
+
+/// Records what a probe found.
+async fn note_probe(shared: &Shared, scope: &Scope, failure: &Failure) {
+    let scope = scope.clone().with_run(shared.run);
+    let payload = serde_json::json!({ "failure": failure });
+    let event = Event::new(
+        &scope,
+        shared.env.clock.now(),
+        "agent.probe_failed",
+        payload,
+    );
+    // What follows from the finding does not depend on its record.
+    if let Err(error) = shared.journal.note(event).await {
+        tracing::warn!(%error, "a probe's finding was not recorded");
+    }
 }
 
 /// How an attempt came to an end.
@@ -192,6 +281,13 @@ async fn attempt(
             Err(error) => End::Returned(Err(error.into())),
         },
         () = keep_alive(shared, &lease, &until_ms) => End::Lost,
+        finding = probe::watch(&cx.pulse, &member.probes) => {
+            note_probe(shared, &cx.scope, finding.failure()).await;
+            match finding {
+                Finding::Dead(failure) => End::Crashed(failure),
+                Finding::Stuck(failure) => End::Returned(Err(failure.into())),
+            }
+        }
     };
     let (ended, crashed) = match end {
         End::Lost => return Ok(()),
@@ -241,7 +337,8 @@ fn context(
     lease: &Lease,
     cancel: &CancellationToken,
 ) -> Ctx {
-    let home = shared.fleet.pools.get(&task.home);
+    let fleet = shared.fleet();
+    let home = fleet.pools.get(&task.home);
     let is_undo = lease.stage == Stage::Undo;
     let mut scope = member
         .scope
@@ -262,13 +359,14 @@ fn context(
         mail: Arc::clone(&shared.mail),
         // Whatever a task did in all its rounds must be undone in one attempt.
         steps_max: if is_undo { u32::MAX } else { member.steps_max },
-        question_deadline: shared.fleet.escalation.deadline,
-        question_route: shared.fleet.escalation.route.clone(),
+        question_deadline: fleet.escalation.deadline,
+        question_route: fleet.escalation.route.clone(),
         steps: Mutex::new(BTreeMap::new()),
         course: home.map_or_else(Course::default, |pool| Course::new(&pool.recovery, task)),
         calls: Mutex::default(),
         yields: Arc::default(),
         until_ms: Arc::new(AtomicI64::new(lease.until.as_unix_ms())),
+        pulse: Pulse::new(Arc::clone(&shared.env.clock)),
         shared: Arc::clone(shared),
     }
 }
@@ -324,7 +422,8 @@ async fn move_on(
     task: &Task,
     ended: Ended,
 ) -> Result<()> {
-    let home = shared.fleet.pools.get(&task.home);
+    let fleet = shared.fleet();
+    let home = fleet.pools.get(&task.home);
     let verifier = home
         .and_then(|pool| pool.verifier.as_deref())
         .unwrap_or_default();
@@ -332,8 +431,8 @@ async fn move_on(
         let key = format!("pool.{}.verifier", task.home);
         return Err(Error::invalid(key, "tasks need a pool that verifies them"));
     }
-    let mut policy = Policy::new(&shared.fleet.recovery, verifier, &shared.fleet.escalation);
-    policy.backoff = shared.fleet.backoff;
+    let mut policy = Policy::new(&fleet.recovery, verifier, &fleet.escalation);
+    policy.backoff = fleet.backoff;
     if let Some(recovery) = home.map(|pool| &pool.recovery) {
         policy.own = Some(&recovery.ladders);
         policy.fallback = Some(&recovery.fallback);

@@ -1,5 +1,7 @@
 //! The layers of one host process, composed on one data directory.
 
+mod agents;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,8 +24,9 @@ use serde_json::Value;
 use crate::audit::Sealer;
 use crate::backend::sqlite::Sqlite;
 use crate::error::{Error, Result};
-use crate::fleet::{Fleet, GrantText, Pool};
+use crate::fleet::{Fleet, GrantText, Pool, Probes};
 use crate::journal::{Journal, NewRun, Run};
+use crate::registry::NewAgent;
 use crate::runner::Member;
 
 /// How a stack is opened.
@@ -316,37 +319,79 @@ impl Stack {
         self.inner.db.close().await;
     }
 
-    /// Gives every agent of a fleet its identity, wallet and grants: the same at every start.
+    /// Gives the agents of a fleet their identities, wallets and grants: the same at every start.
     pub(crate) async fn enlist(&self, fleet: &Fleet, run: &Run) -> Result<Enlisted> {
-        let root = BudgetPath::new(&fleet.name)?;
-        let mut budgets = vec![OpenBudget::new(root.clone(), fleet.budget)];
-        let gate = CapabilityGate::new(
+        let root = OpenBudget::new(BudgetPath::new(&fleet.name)?, fleet.budget);
+        self.open_budgets(vec![root]).await?;
+        let grants = Arc::new(CapabilityGate::new(
             vec![self.inner.host.did],
             Arc::clone(&self.inner.grants),
             &self.inner.env,
-        );
+        ));
         let mut members = Vec::new();
         for place in places(fleet) {
-            let path = root.child(place.name)?;
-            budgets.push(OpenBudget::new(path.clone(), place.budget));
-            let (holder, keys) = self.keys_of(&path, place.size).await?;
-            let grants = self.grants(place.grants, run)?;
-            let mut chains = Vec::new();
-            for (capabilities, expires) in &grants {
-                chains.push(self.pool_grant(&holder, capabilities, *expires).await?);
-            }
-            for (n, key) in (1_u32..).zip(&keys) {
-                let budget = path.child(&member_name(n))?;
-                budgets.push(OpenBudget::new(budget.clone(), place.budget));
-                for (chain, (capabilities, expires)) in chains.iter().zip(&grants) {
-                    let terms = Terms::new(key.did, capabilities.clone(), *expires);
-                    let scope = self.host_scope();
-                    let own = chain.delegate(self.inner.keys.as_ref(), &scope, &holder, &terms);
-                    gate.admit(&own.await?.to_string())?;
-                }
-                members.push(member(place, key, budget, place.size)?);
-            }
+            let retired = self.retired(fleet, place.name).await?;
+            let size = usize::try_from(place.size).unwrap_or(usize::MAX);
+            let numbers = (1_u32..).filter(|n| !retired.contains(n)).take(size);
+            let numbers: Vec<u32> = numbers.collect();
+            members.extend(
+                self.enlist_some(&grants, fleet, run.started, place.name, &numbers)
+                    .await?,
+            );
         }
+        Ok(Enlisted { members, grants })
+    }
+
+    /// Gives agents of a pool or lane their identities, wallets and grants, and enters them into
+    /// the registry.
+    pub(crate) async fn enlist_some(
+        &self,
+        gate: &CapabilityGate,
+        fleet: &Fleet,
+        started: Timestamp,
+        name: &str,
+        numbers: &[u32],
+    ) -> Result<Vec<Member>> {
+        let place = places(fleet)
+            .find(|place| place.name == name)
+            .ok_or_else(|| Error::not_found("pool or lane", name))?;
+        let path = BudgetPath::new(&fleet.name)?.child(place.name)?;
+        let mut budgets = vec![OpenBudget::new(path.clone(), place.budget)];
+        let (holder, keys) = self.keys_of(&path, numbers).await?;
+        let grants = self.grants(place.grants, started)?;
+        let mut chains = Vec::new();
+        for (capabilities, expires) in &grants {
+            chains.push(self.pool_grant(&holder, capabilities, *expires).await?);
+        }
+        let version = fleet.version_of(place.name)?;
+        let (mut members, mut agents) = (Vec::new(), Vec::new());
+        for (number, key) in numbers.iter().zip(&keys) {
+            let budget = path.child(&member_name(*number))?;
+            budgets.push(OpenBudget::new(budget.clone(), place.budget));
+            let (id, did) = (agent_id(&key.did), key.did.to_string());
+            let mut agent = NewAgent::new(id, did, budget.as_str(), place.name, version);
+            if let Some(pool) = fleet.pools.get(place.name) {
+                (agent.owner, agent.purpose) = (pool.owner.clone(), pool.purpose.clone());
+            }
+            for (chain, (capabilities, expires)) in chains.iter().zip(&grants) {
+                let terms = Terms::new(key.did, capabilities.clone(), *expires);
+                let scope = self.host_scope();
+                let own = chain.delegate(self.inner.keys.as_ref(), &scope, &holder, &terms);
+                let own = gate.admit(&own.await?.to_string())?;
+                agent
+                    .grants
+                    .extend(own.ids().last().map(|id| (id, own.expires())));
+            }
+            agents.push(agent);
+            members.push(member(place, key, budget, *number)?);
+        }
+        self.open_budgets(budgets).await?;
+        let scope = self.host_scope();
+        self.inner.journal.enroll(&scope, agents).await?;
+        Ok(members)
+    }
+
+    async fn open_budgets(&self, budgets: Vec<OpenBudget>) -> Result<()> {
         self.inner
             .db
             .write(move |tx| {
@@ -355,18 +400,16 @@ impl Stack {
                     .try_for_each(|open| ledger::open_budget(tx, open).map(|_| ()))
             })
             .await?;
-        Ok(Enlisted {
-            members,
-            grants: Arc::new(gate),
-        })
+        Ok(())
     }
 
     /// Returns the key of a pool's supervisor and those of its agents.
-    async fn keys_of(&self, path: &BudgetPath, size: u32) -> Result<(Key, Vec<Key>)> {
+    async fn keys_of(&self, path: &BudgetPath, numbers: &[u32]) -> Result<(Key, Vec<Key>)> {
         let scope = self.host_scope();
         let holder = one_key(self.inner.keys.as_ref(), &scope, path.as_str()).await?;
-        let names: Vec<KeyName> = (1..=size)
-            .map(|n| KeyName::new(format!("{}/{}", path.as_str(), member_name(n))))
+        let names: Vec<KeyName> = numbers
+            .iter()
+            .map(|n| KeyName::new(format!("{}/{}", path.as_str(), member_name(*n))))
             .collect::<Result<_, _>>()?;
         let mut keys = Vec::with_capacity(names.len());
         for batch in names.chunks(agent_identity::key_store::NAMES_MAX) {
@@ -389,7 +432,11 @@ impl Stack {
     /// Returns the capabilities of grants and when they end: those without limits are renewed by
     /// the day. What counts is counted per grant, so those with limits must be the same grants
     /// whenever the run is opened.
-    fn grants(&self, grants: &[String], run: &Run) -> Result<Vec<(Vec<Capability>, Timestamp)>> {
+    fn grants(
+        &self,
+        grants: &[String],
+        started: Timestamp,
+    ) -> Result<Vec<(Vec<Capability>, Timestamp)>> {
         let (mut free, mut limited) = (Vec::new(), Vec::new());
         for text in grants {
             let grant = GrantText::parse(text).map_err(|e| Error::invalid("grants", e))?;
@@ -407,7 +454,7 @@ impl Stack {
         let midnight = Timestamp::from_unix_ms(until_ms - until_ms.rem_euclid(day_ms) + day_ms);
         let groups = [
             (free, midnight),
-            (limited, run.started.after(LIMITED_GRANTS_LAST)),
+            (limited, started.after(LIMITED_GRANTS_LAST)),
         ];
         let filled = groups.into_iter().filter(|(group, _)| !group.is_empty());
         Ok(filled.collect())
@@ -437,40 +484,46 @@ impl Layers {
 struct Place<'a> {
     name: &'a str,
     size: u32,
+    size_max: u32,
     budget: Amount,
     grants: &'a [String],
     attempt_max: Duration,
     steps_max: u32,
+    probes: Probes,
 }
 
 fn places(fleet: &Fleet) -> impl Iterator<Item = Place<'_>> {
     let pools = fleet.pools.iter().map(|(name, pool)| Place {
         name,
         size: pool.size,
+        size_max: pool.size_max(),
         budget: pool.budget,
         grants: &pool.grants,
         attempt_max: pool.attempt_max,
         steps_max: pool.steps_max,
+        probes: pool.probes,
     });
     let lanes = fleet.lanes.iter().map(|(name, lane)| {
         let defaults = Pool::new("", lane.size, fleet.budget);
         Place {
             name,
             size: lane.size,
+            size_max: lane.size,
             budget: fleet.budget,
             grants: &lane.grants,
             attempt_max: defaults.attempt_max,
             steps_max: defaults.steps_max,
+            probes: defaults.probes,
         }
     });
     pools.chain(lanes)
 }
 
-fn member_name(n: u32) -> String {
+pub(crate) fn member_name(n: u32) -> String {
     format!("{n:04}")
 }
 
-fn member(place: Place<'_>, key: &Key, budget: BudgetPath, size: u32) -> Result<Member> {
+fn member(place: Place<'_>, key: &Key, budget: BudgetPath, number: u32) -> Result<Member> {
     let id = agent_id(&key.did);
     let mut scope = Scope::new(Principal::try_from(key.did)?);
     scope.agent = Some(id);
@@ -481,7 +534,9 @@ fn member(place: Place<'_>, key: &Key, budget: BudgetPath, size: u32) -> Result<
         budget,
         attempt_max: place.attempt_max,
         steps_max: place.steps_max,
-        has_others: size > 1,
+        has_others: place.size_max > 1,
+        number,
+        probes: place.probes,
     })
 }
 

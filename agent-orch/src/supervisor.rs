@@ -3,7 +3,9 @@
 
 mod clock;
 mod control;
+mod crew;
 mod record;
+mod reload;
 mod sweeper;
 mod tree;
 mod waits;
@@ -17,7 +19,7 @@ use std::time::Duration;
 use agent_core::{
     AgentId, CancellationToken, ClockExt, Event, Failure, Gate, RunId, Scope, Timestamp,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
@@ -25,7 +27,6 @@ use tokio_util::task::TaskTracker;
 use crate::agent::{Acted, Agent};
 use crate::attempts::Attempts;
 use crate::audit::{Root, Sealer};
-use crate::bell::Bell;
 use crate::door::{BreakerState, Chaos, Door, Gates};
 use crate::drift::{Drifted, Migrate, Migration};
 use crate::error::{Error, Result};
@@ -33,13 +34,17 @@ use crate::fleet::Fleet;
 use crate::inbox::{Answer, Request, RequestId};
 use crate::journal::{Counts, Run};
 use crate::outbox::{Deliver, Handlers};
+use crate::registry::AgentRecord;
 use crate::runner::{AgentFactory, Shared};
-use crate::stack::Stack;
+use crate::stack::{Enlisted, Stack};
 use crate::supervise::{Handle, Supervise};
 use crate::task::{NewTask, Status};
 use crate::throttle::Throttle;
 use crate::undo::{Undo, UndoHandler, Unwinder};
 use crate::wait::Wait;
+use crew::Crew;
+
+pub use reload::Reloaded;
 
 /// How often whoever waits for a run looks for what nobody announced.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -160,7 +165,7 @@ impl Supervisor {
         let door = Door::new(
             Arc::clone(&journal),
             Gates {
-                grants: members.grants,
+                grants: Arc::clone(&members.grants),
                 policies: self.policies,
             },
             self.stack.rates(),
@@ -174,6 +179,7 @@ impl Supervisor {
         let places = self.fleet.pools.keys().chain(self.fleet.lanes.keys());
         let shared = Arc::new(Shared {
             run: run.id,
+            started: run.started,
             journal,
             door: Arc::new(door),
             env: self.stack.env().clone(),
@@ -181,31 +187,40 @@ impl Supervisor {
             unwinder: Box::new(self.unwinder),
             alarm: Arc::default(),
             mail: Arc::default(),
-            bells: places
-                .map(|place| (place.clone(), Bell::default()))
-                .collect(),
+            bells: RwLock::new(places.map(|p| (p.clone(), Arc::default())).collect()),
             migrate: self.migrate,
             moved: Notify::new(),
-            fleet: self.fleet,
+            submitted: Notify::new(),
+            current: RwLock::new(Arc::new(self.fleet)),
         });
         let health = Arc::new(Health::default());
-        let names = members
-            .members
-            .iter()
-            .map(|m| (m.id, m.budget.as_str().to_owned()))
-            .collect();
-        let root = tree::tree(&shared, &shared.fleet, members.members, &self.agents)?;
+        let Enlisted {
+            members,
+            grants: gate,
+        } = members;
+        let entered = members.clone();
+        let root = tree::tree(&shared, &shared.fleet(), members, &self.agents)?;
         let (recorder, recording) = record::recorder(&health);
         let (tree, handle) = Supervise::new(root, &shared.env, Arc::new(recorder))?;
         let (cancel, tracker) = (CancellationToken::new(), TaskTracker::new());
         let scope = host.clone().with_run(run.id);
+        let crew = Arc::new(Crew::new(
+            Arc::clone(&shared),
+            self.stack.clone(),
+            gate,
+            self.agents,
+            handle.clone(),
+            scope.clone(),
+        ));
+        crew.enter(&entered);
         tracker.spawn(tree.run(cancel.clone()));
         tracker.spawn(recording.run(Arc::clone(&shared), scope));
+        tracker.spawn(Arc::clone(&crew).keep(cancel.clone(), tracker.clone()));
         let handle = RunHandle {
             shared,
             run,
             host,
-            names,
+            crew,
             cancel,
             tracker,
             health,
@@ -241,7 +256,7 @@ pub struct RunHandle {
     shared: Arc<Shared>,
     run: Run,
     host: Scope,
-    names: BTreeMap<AgentId, String>,
+    crew: Arc<Crew>,
     cancel: CancellationToken,
     tracker: TaskTracker,
     health: Arc<Health>,
@@ -276,10 +291,30 @@ impl RunHandle {
         self.run.id
     }
 
-    /// Returns the agents by id, with their budget paths as names.
+    /// Returns the agents that run by id, with their budget paths as names.
     #[must_use]
-    pub const fn agents(&self) -> &BTreeMap<AgentId, String> {
-        &self.names
+    pub fn agents(&self) -> BTreeMap<AgentId, String> {
+        self.crew.ids()
+    }
+
+    /// Retires an agent: it finishes its attempt and does not work again. Another one takes its
+    /// place. See [`Stack::retire`].
+    ///
+    /// # Errors
+    /// As [`Stack::retire`].
+    ///
+    /// # Cancel safety
+    /// As [`Stack::retire`].
+    pub async fn retire(&self, id: AgentId, reason: &str) -> Result<AgentRecord> {
+        let _changing = self.crew.changing.lock().await;
+        let (fleet, place) = (self.shared.fleet(), self.crew.dismiss(id).await);
+        let record = self.crew.stack.retire(id, &fleet, reason).await?;
+        if let Some(place) = place {
+            self.crew
+                .grow(&fleet, &place, fleet.size_of(&place))
+                .await?;
+        }
+        Ok(record)
     }
 
     /// Adds tasks and returns how many were not there yet.
@@ -290,8 +325,9 @@ impl RunHandle {
     /// # Cancel safety
     /// Atomic: all or none.
     pub async fn submit(&self, mut tasks: Vec<NewTask>) -> Result<u64> {
+        let fleet = self.shared.fleet();
         for task in &mut tasks {
-            let pool = self.shared.fleet.pools.get(&task.pool);
+            let pool = fleet.pools.get(&task.pool);
             let pool = pool.ok_or_else(|| Error::not_found("pool", task.pool.as_str()))?;
             pool.limits.bound(task, self.shared.env.clock.now());
         }
@@ -301,6 +337,7 @@ impl RunHandle {
             .submit(&self.host, self.run.id, tasks)
             .await?;
         self.shared.ring_all();
+        self.shared.submitted.notify_one();
         Ok(added)
     }
 
@@ -387,10 +424,10 @@ impl RunHandle {
     /// # Cancel safety
     /// Atomic, but for the record.
     pub async fn release(&self, name: &str) -> Result<()> {
-        let fleet = &self.shared.fleet;
+        let fleet = self.shared.fleet();
         let is_place = fleet.pools.contains_key(name) || fleet.lanes.contains_key(name);
         let node = if is_place {
-            tree::node_of(fleet, name)
+            tree::node_of(&fleet, name)
         } else {
             name.to_owned()
         };
@@ -403,7 +440,7 @@ impl RunHandle {
             .quarantined
             .lock()
             .retain(|name, _| is_left(name));
-        let payload = json!({ "pool": name });
+        let payload = json!({ "pool": name, "pools": tree::places_under(&fleet, &node) });
         let scope = self.host.clone().with_run(self.run.id);
         let event = Event::new(
             &scope,

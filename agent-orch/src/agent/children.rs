@@ -34,7 +34,7 @@ impl Ctx {
     /// # Cancel safety
     /// Atomic: all or none.
     pub async fn spawn_all(&self, tasks: Vec<NewTask>) -> Result<Vec<Child>> {
-        let fleet = &self.shared.fleet;
+        let fleet = self.shared.fleet();
         let mut pools = Vec::with_capacity(tasks.len());
         let mut children = Vec::with_capacity(tasks.len());
         for mut task in tasks {

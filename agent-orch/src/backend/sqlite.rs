@@ -1,6 +1,7 @@
 //! The journal in the embedded store, next to the ledger it commits with.
 
 mod admission;
+mod agents;
 mod audit;
 mod claim;
 mod configure;
@@ -29,13 +30,15 @@ mod trees;
 mod undo;
 mod waits;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use agent_core::store::{Db, Durability, Tx, sql};
-use agent_core::{Env, Event, Failure, RunId, Scope, TaskId, Timestamp};
+use agent_core::{AgentId, Asset, Digest, Env, Event, Failure, RunId, Scope, TaskId, Timestamp};
 use async_trait::async_trait;
+use serde_json::Value;
 
 use crate::audit::{Audit, ErasePayloads, Erased, EventQuery, Record, Root, Verification};
 use crate::drift::{Drifted, Migration, RecordedStep};
@@ -48,6 +51,7 @@ use crate::journal::{
     Swept,
 };
 use crate::outbox::{Message, Taken, Undelivered};
+use crate::registry::{AgentQuery, AgentRecord, NewAgent};
 use crate::stuck::Stuck;
 use crate::task::{Claim, Lease, NewTask, Task, Transition};
 use crate::tree::{Control, Controlled, Spawn, Target};
@@ -394,6 +398,7 @@ impl Journal for Sqlite {
 
     async fn note(&self, event: Event) -> Result<u64> {
         self.write(move |tx| {
+            agents::fold(tx, &event)?;
             let entry = events::Entry {
                 kind: &event.kind,
                 subject: "",
@@ -408,6 +413,40 @@ impl Journal for Sqlite {
             events::append(tx, &entry)
         })
         .await
+    }
+
+    async fn enroll(&self, scope: &Scope, agents: Vec<NewAgent>) -> Result<()> {
+        let scope = scope.clone();
+        self.write(move |tx| agents::enroll(tx, &scope, &agents))
+            .await
+    }
+
+    async fn agents(&self, query: AgentQuery, asset: Asset) -> Result<Vec<AgentRecord>> {
+        self.db
+            .read(move |tx| agents::page(tx, &query, asset))
+            .await
+    }
+
+    async fn retire(
+        &self,
+        scope: &Scope,
+        id: AgentId,
+        asset: Asset,
+        reason: String,
+    ) -> Result<AgentRecord> {
+        let scope = scope.clone();
+        self.write(move |tx| agents::retire(tx, &scope, id, asset, &reason))
+            .await
+    }
+
+    async fn held(&self, run: RunId) -> Result<BTreeMap<String, u64>> {
+        self.db.read(move |tx| agents::held(tx, run)).await
+    }
+
+    async fn respec(&self, scope: &Scope, run: RunId, spec: Digest, payload: Value) -> Result<()> {
+        let scope = scope.clone();
+        self.write(move |tx| runs::respec(tx, &scope, run, spec, payload))
+            .await
     }
 
     async fn spawn(&self, scope: &Scope, lease: &Lease, spawn: Spawn) -> Result<Vec<TaskId>> {

@@ -1,9 +1,13 @@
 //! Loses and doubles calls, to show what of the journal may be repeated.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agent_core::{Entropy, EntropyExt, Failure, Retry, RunId, Scope, TaskId, Timestamp};
+use agent_core::{
+    AgentId, Asset, Digest, Entropy, EntropyExt, Failure, Retry, RunId, Scope, TaskId, Timestamp,
+};
 use async_trait::async_trait;
+use serde_json::Value;
 
 use crate::audit::{Audit, ErasePayloads, Erased, EventQuery, Record, Root, Verification};
 use crate::drift::{Drifted, Migration, RecordedStep};
@@ -15,6 +19,7 @@ use crate::journal::{
     Swept,
 };
 use crate::outbox::{Message, Taken, Undelivered};
+use crate::registry::{AgentQuery, AgentRecord, NewAgent};
 use crate::stuck::Stuck;
 use crate::task::{Claim, Lease, NewTask, Task, Transition};
 use crate::tree::{Control, Controlled, Spawn, Target};
@@ -160,4 +165,9 @@ disturbed! {
     once task_at(id: TaskId, at: u64) -> Task;
     once orphan(scope: &Scope, run: RunId, pool: String, deadline: Timestamp) -> u64;
     once stuck(run: RunId) -> Vec<Stuck>;
+    again enroll(scope: &Scope, agents: Vec<NewAgent>) -> ();
+    once agents(query: AgentQuery, asset: Asset) -> Vec<AgentRecord>;
+    again retire(scope: &Scope, id: AgentId, asset: Asset, reason: String) -> AgentRecord;
+    once held(run: RunId) -> BTreeMap<String, u64>;
+    again respec(scope: &Scope, run: RunId, spec: Digest, payload: Value) -> ();
 }

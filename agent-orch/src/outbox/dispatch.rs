@@ -76,7 +76,7 @@ async fn one(shared: &Shared, handlers: &Handlers, scope: &Scope, message: Messa
     let Err(failure) = delivered else {
         return shared.journal.ack_message(scope, &message).await;
     };
-    let fleet = &shared.fleet;
+    let fleet = shared.fleet();
     let at = (clock.now(), shared.env.entropy.next_u64());
     let next = Undelivered::of(&message, &failure, &fleet.backoff, &fleet.escalation, at);
     shared

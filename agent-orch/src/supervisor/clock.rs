@@ -10,7 +10,7 @@ use crate::outbox::{Handlers, dispatch};
 impl RunHandle {
     /// Brings the manifest's schedules up to date and starts the dispatcher.
     pub(super) async fn start_by_the_clock(&self, outbox: Handlers) -> Result<()> {
-        let schedules = self.shared.fleet.schedules.clone();
+        let schedules = self.shared.fleet().schedules.clone();
         self.change(ScheduleChange::Manifest(schedules)).await?;
         let (shared, cancel) = (Arc::clone(&self.shared), self.cancel.clone());
         let host = self.host.clone().with_run(self.run.id);
@@ -29,7 +29,7 @@ impl RunHandle {
     /// Atomic.
     pub async fn schedule(&self, name: impl Into<String> + Send, schedule: Schedule) -> Result<()> {
         let name = name.into();
-        check_schedule(&self.shared.fleet, &name, &schedule).map_err(Box::new)?;
+        check_schedule(&self.shared.fleet(), &name, &schedule).map_err(Box::new)?;
         let due = schedule.cron.next_after(self.shared.env.clock.now());
         self.change(ScheduleChange::Set(name, schedule)).await?;
         if let Some(due) = due {
@@ -60,7 +60,7 @@ impl RunHandle {
         self.shared.journal.schedules(self.run.id).await
     }
 
-    async fn change(&self, change: ScheduleChange) -> Result<()> {
+    pub(super) async fn change(&self, change: ScheduleChange) -> Result<()> {
         let scope = self.host.clone().with_run(self.run.id);
         let journal = &self.shared.journal;
         journal.change_schedules(&scope, self.run.id, change).await

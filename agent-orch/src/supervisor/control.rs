@@ -92,12 +92,12 @@ impl RunHandle {
 pub(super) async fn find_orphans(shared: &Shared, host: &Scope) -> Result<()> {
     let (journal, run) = (&shared.journal, shared.run);
     for queue in journal.queues(run).await? {
-        if !shared.bells.contains_key(&queue.pool) {
+        if shared.bell(&queue.pool).is_none() {
             let until = shared
                 .env
                 .clock
                 .now()
-                .after(shared.fleet.escalation.deadline);
+                .after(shared.fleet().escalation.deadline);
             journal.orphan(host, run, queue.pool, until).await?;
         }
     }

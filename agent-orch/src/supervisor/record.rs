@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::Health;
+use super::tree::places_under;
+use crate::fleet::Fleet;
 use crate::runner::Shared;
 use crate::supervise::{Notice, Watch};
 
@@ -63,7 +65,7 @@ impl Recording {
         let mut batch = Vec::new();
         while self.notices.recv_many(&mut batch, BATCH_MAX).await > 0 {
             let written = batch.iter().map(|notice| {
-                let (kind, payload) = entry(notice);
+                let (kind, payload) = entry(notice, &shared.fleet());
                 let event = Event::new(&host, shared.env.clock.now(), kind, payload);
                 shared.journal.note(event)
             });
@@ -90,7 +92,7 @@ pub(super) fn place(node: &str) -> &str {
     pool.or_else(|| node.strip_prefix("lane.")).unwrap_or(node)
 }
 
-fn entry(notice: &Notice) -> (&'static str, Value) {
+fn entry(notice: &Notice, fleet: &Fleet) -> (&'static str, Value) {
     match notice {
         Notice::Restarting {
             child,
@@ -118,7 +120,10 @@ fn entry(notice: &Notice) -> (&'static str, Value) {
             child,
             failure,
         } => {
-            let payload = json!({ "pool": place(group), "agent": **child, "failure": failure });
+            let payload = json!({
+                "pool": place(group), "agent": **child, "failure": failure,
+                "pools": places_under(fleet, group),
+            });
             ("pool.quarantined", payload)
         }
     }

@@ -79,9 +79,10 @@ async fn follow(shared: &Shared, swept: Swept) {
 /// Wakes an agent for each task that can be claimed. Where none is free, attempts at much less
 /// urgent tasks are asked to give way.
 async fn announce(shared: &Shared) -> Result<()> {
-    let preemption = &shared.fleet.scheduling.preemption;
+    let fleet = shared.fleet();
+    let preemption = &fleet.scheduling.preemption;
     for queue in shared.journal.queues(shared.run).await? {
-        let Some(bell) = shared.bells.get(&queue.pool) else {
+        let Some(bell) = shared.bell(&queue.pool) else {
             continue;
         };
         if bell.n_free() > 0 {

@@ -98,3 +98,22 @@ fn take(fleet: &Fleet, pools: &mut BTreeMap<String, Group>, node: &str) -> Optio
     }
     Some(group)
 }
+
+/// Returns the pools and lanes under a node of the tree.
+pub(super) fn places_under(fleet: &Fleet, node: &str) -> Vec<String> {
+    if node == ROOT {
+        let all = fleet.pools.keys().chain(fleet.lanes.keys());
+        return all.cloned().collect();
+    }
+    match node.split_once('.') {
+        Some(("supervisor", name)) => {
+            let branch = fleet.supervisors.get(name);
+            let children = branch.iter().flat_map(|branch| &branch.children);
+            children
+                .flat_map(|child| places_under(fleet, child))
+                .collect()
+        }
+        Some((_, name)) => vec![name.to_owned()],
+        None => Vec::new(),
+    }
+}

@@ -112,7 +112,9 @@ pub(super) fn fold(tx: &Tx<'_>, event: &Event) -> Result<()> {
     let Some(value) = event.payload.get(key) else {
         return Ok(());
     };
-    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let value = value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned);
     tx.sql()
         .prepare_cached(text)
         .and_then(|mut s| s.execute([value]))
@@ -139,7 +141,10 @@ pub(super) fn retire(
         .map_err(sql("retire an agent"))?;
     if agent.state != AgentState::Retired {
         let payload = json!({ "agent": agent.agent.name, "reason": reason });
-        events::append(tx, &Entry::of(scope, "agent.retired", &agent.agent.pool, payload))?;
+        events::append(
+            tx,
+            &Entry::of(scope, "agent.retired", &agent.agent.pool, payload),
+        )?;
     }
     Ok(agent)
 }
@@ -168,10 +173,7 @@ pub(super) fn page(tx: &Tx<'_>, query: &AgentQuery, asset: Asset) -> Result<Vec<
         "{SELECT} WHERE a.name > ?1 AND (?2 IS NULL OR a.pool = ?2)
             AND (?3 OR a.state <> 'retired') ORDER BY a.name LIMIT ?4"
     );
-    let mut statement = tx
-        .sql()
-        .prepare_cached(&text)
-        .map_err(sql("list agents"))?;
+    let mut statement = tx.sql().prepare_cached(&text).map_err(sql("list agents"))?;
     let limit = i64::try_from(AgentQuery::PAGE_MAX).unwrap_or(i64::MAX);
     let after = query.after.as_deref().unwrap_or_default();
     let mut rows = statement

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::events::{self, Entry};
 use super::rows::{Bits, run_bits, signed, task_bits, unsigned};
 use super::tasks::{count, load, move_to, set_status};
-use super::{admission, queue};
+use super::{admission, agents, queue};
 use crate::audit::Correlation;
 use crate::error::{Error, Result};
 use crate::history;
@@ -60,6 +60,7 @@ pub(super) fn claim(
     scope: &Scope,
     request: &ClaimRequest,
 ) -> Result<Option<Claim>> {
+    agents::refuse_retired(tx, request.owner)?;
     promote(tx)?;
     for _ in 0..PARKED_MAX {
         let Some(head) = queue::head(tx, request)? else {
@@ -99,6 +100,7 @@ fn lease(
             )
         })
         .map_err(sql("lease a task"))?;
+    agents::touch(tx, request.owner)?;
     count(tx, task.run, task.stage, Status::Ready, -1)?;
     count(tx, task.run, task.stage, Status::Leased, 1)?;
     task.status = Status::Leased;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::claim::check_lease;
 use super::events::{self, Entry};
 use super::tasks::{load, store};
-use super::{requests, steps, tasks, trees, undo, waits};
+use super::{agents, requests, steps, tasks, trees, undo, waits};
 use crate::error::Result;
 use crate::history;
 use crate::machine::end_event;
@@ -21,6 +21,7 @@ pub(super) fn finish(
     transition: Transition,
 ) -> Result<()> {
     check_lease(tx, lease)?;
+    agents::touch(tx, lease.owner)?;
     let before = load(tx, lease.task)?;
     let again = matches!(
         transition,

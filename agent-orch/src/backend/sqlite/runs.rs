@@ -141,3 +141,27 @@ pub(super) fn end(tx: &Tx<'_>, scope: &Scope, id: RunId) -> Result<()> {
     )?;
     Ok(())
 }
+
+/// Records that a run goes on under another configuration.
+pub(super) fn respec(
+    tx: &Tx<'_>,
+    scope: &Scope,
+    id: RunId,
+    spec: Digest,
+    payload: serde_json::Value,
+) -> Result<()> {
+    let n_changed = tx
+        .sql()
+        .execute(
+            "UPDATE orch_run SET spec = ?2 WHERE id = ?1 AND ended_ms IS NULL",
+            params![run_bits(id), spec.to_string()],
+        )
+        .map_err(sql("change a run's configuration"))?;
+    if n_changed == 0 {
+        return Err(Error::not_found("run", id.to_string()));
+    }
+    let mut entry = Entry::of(scope, "run.reloaded", "", payload);
+    entry.run = Some(id);
+    events::append(tx, &entry)?;
+    Ok(())
+}

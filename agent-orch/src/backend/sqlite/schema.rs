@@ -1,5 +1,6 @@
 //! The tables of this crate.
 
+mod agents;
 mod audit;
 mod outbox;
 mod queue;
@@ -19,6 +20,7 @@ pub(super) const STEPS: &[&str] = &[
     schedules::SCHEDULES,
     outbox::OUTBOX,
     audit::AUDIT,
+    agents::AGENTS,
 ];
 
 const V1: &str = "
