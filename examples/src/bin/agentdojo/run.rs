@@ -113,6 +113,11 @@ fn fleet(traces: &Traces) -> Result<Fleet> {
         Rung::new(Action::Fail, 1),
     ];
     fleet.recovery = RecoveryTable::default().with(Class::Bug, again)?;
+    // Every task crashes more often than any task should: three times at each call.
+    for pool in fleet.pools.values_mut() {
+        pool.recovery.retries_max = Rung::TIMES_MAX;
+        pool.limits.tree_retries = Rung::TIMES_MAX;
+    }
     fleet.backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(4));
     fleet.supervisor.intensity = Intensity::new(u32::MAX, Duration::from_secs(1));
     Ok(fleet)
