@@ -4,6 +4,8 @@
 //! transactions are SQLite's. This is its protocol in the smallest form, step by step as in
 //! `store/writer.rs`: a bounded queue, a batch of whatever is queued, one commit, then the answers.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use shuttle::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use shuttle::sync::{Arc, Mutex};
 use shuttle::{check_pct, check_random, rand::Rng, thread};

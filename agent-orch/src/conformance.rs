@@ -10,6 +10,7 @@ mod drift;
 mod history;
 mod queue;
 mod recovery;
+mod registry;
 mod steps;
 mod trees;
 mod waits;
@@ -55,6 +56,10 @@ pub use queue::{
 pub use recovery::{
     a_failed_repeat_leaves_a_step_in_doubt, a_task_undoes_its_steps_before_it_ends,
     only_a_ladder_runs_what_waits_for_its_word, what_was_fallen_back_on_is_kept,
+};
+pub use registry::{
+    a_retired_agent_claims_nothing, a_run_goes_on_under_another_configuration,
+    leases_are_counted_by_pool, the_registry_follows_what_agents_do,
 };
 pub use steps::{a_late_pure_outcome_is_refused, a_pure_step_is_recorded_by_its_outcome};
 pub use trees::{
@@ -647,6 +652,10 @@ macro_rules! journal_conformance {
             a_root_of_another_chain_is_refused,
             erasing_leaves_the_chain_whole,
             records_name_what_they_belong_to,
+            the_registry_follows_what_agents_do,
+            a_retired_agent_claims_nothing,
+            leases_are_counted_by_pool,
+            a_run_goes_on_under_another_configuration,
         );
     };
     (@laws $make:path: $($law:ident,)+) => {

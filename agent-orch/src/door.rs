@@ -21,6 +21,7 @@ use std::sync::atomic::Ordering;
 use agent_core::{Clock, Effect, Env, Event, Gate, Scope, Timestamp};
 use agent_identity::CapabilityGate;
 use agent_pay::RateCard;
+use parking_lot::RwLock;
 use serde_json::{Value, json};
 
 pub use breaker::BreakerState;
@@ -44,7 +45,7 @@ pub(crate) struct Door {
     rates: Arc<RateCard>,
     env: Env,
     faults: Faults,
-    throttle: Throttle,
+    throttle: RwLock<Arc<Throttle>>,
     breakers: Breakers,
 }
 
@@ -74,11 +75,12 @@ impl Door {
         chaos: Chaos,
         breaker: BreakerPolicy,
     ) -> Self {
+        let no_limits = Throttle::new(&BTreeMap::new(), Arc::clone(&env.clock));
         Self {
             journal,
             gates,
             rates,
-            throttle: Throttle::new(&BTreeMap::new(), Arc::clone(&env.clock)),
+            throttle: RwLock::new(Arc::new(no_limits)),
             env,
             faults: Faults::new(chaos),
             breakers: Breakers::new(breaker),
@@ -86,9 +88,15 @@ impl Door {
     }
 
     /// Sets the limits effects wait for. Default: none.
-    pub(crate) fn with_throttle(mut self, throttle: Throttle) -> Self {
-        self.throttle = throttle;
+    pub(crate) fn with_throttle(self, throttle: Throttle) -> Self {
+        *self.throttle.write() = Arc::new(throttle);
         self
+    }
+
+    /// Changes the limits of effects that begin from then on, and when breakers open.
+    pub(crate) fn reconfigure(&self, throttle: Throttle, breaker: BreakerPolicy) {
+        *self.throttle.write() = Arc::new(throttle);
+        self.breakers.set_policy(breaker);
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

@@ -32,6 +32,34 @@
 //! agent = "lander"
 //! target = "agents/hygiene"
 //!
+//! # What fails together restarts together; without a supervisor, a pool hangs under the root.
+//! [supervisor.core]
+//! strategy = "rest_for_one"
+//! backoff = "1s..60s x2 jitter"
+//! on_meltdown = "quarantine"
+//! children = ["pool.verifiers", "pool.readers"]
+//!
+//! [pool.readers]
+//! agent = "reader"
+//! min = 1
+//! max = 20
+//! scale = { metric = "ready_tasks", target = 2, up_window = "0s", down_window = "300s" }
+//! budget = "0.50 USD"
+//! owner = "docs-team"
+//! purpose = "reads what others wrote"
+//!
+//! [pool.readers.supervisor]
+//! restart = "permanent"
+//!
+//! [pool.readers.probes]
+//! startup = "30s"
+//! liveness = "1m"
+//! progress = { events = "5m", tokens = "2m" }
+//!
+//! [registry]
+//! retire_idle = "30d"
+//! retire_orphans = true
+//!
 //! [recovery]
 //! transient = ["retry:5", "reassign:1", "fail"]
 //!

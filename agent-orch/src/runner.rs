@@ -68,9 +68,9 @@ impl Shared {
 
     /// Changes the configuration.
     pub(crate) fn set_fleet(&self, fleet: Fleet) {
-        let places = fleet.pools.keys().chain(fleet.lanes.keys());
         let mut bells = self.bells.write();
-        for place in places {
+        bells.retain(|place, _| fleet.pools.contains_key(place) || fleet.lanes.contains_key(place));
+        for place in fleet.pools.keys().chain(fleet.lanes.keys()) {
             bells.entry(place.clone()).or_default();
         }
         *self.current.write() = Arc::new(fleet);
@@ -155,18 +155,14 @@ async fn serve(
         let unknown = Error::not_found("pool or lane", member.pool.as_str());
         failure_of(&unknown)
     })?;
-    let fleet = shared.fleet();
-    let escalation = &fleet.escalation;
-    let (route, deadline) = (escalation.route.as_str(), escalation.deadline);
-    let request = ClaimRequest::new(shared.run, member.pool.clone(), member.id)
-        .with_admission(Admission::new(member.budget.clone(), route, deadline));
     let mut look = bell.look();
     while !signal.is_draining() {
         ready(shared, member, agent.as_ref(), signal).await;
         if signal.is_draining() {
             break;
         }
-        let claim = shared.journal.claim(&member.scope, request.clone()).await;
+        let request = claim_request(shared, member);
+        let claim = shared.journal.claim(&member.scope, request).await;
         started.store(true, Ordering::Release);
         match claim.map_err(|e| failure_of(&e))? {
             Some(claim) => {
@@ -186,6 +182,17 @@ async fn serve(
         }
     }
     Ok(())
+}
+
+fn claim_request(shared: &Shared, member: &Member) -> ClaimRequest {
+    let fleet = shared.fleet();
+    let escalation = &fleet.escalation;
+    let (route, deadline) = (escalation.route.as_str(), escalation.deadline);
+    ClaimRequest::new(shared.run, member.pool.clone(), member.id).with_admission(Admission::new(
+        member.budget.clone(),
+        route,
+        deadline,
+    ))
 }
 
 /// What an agent does before it waits: work that it may not have is for somebody else.

@@ -323,7 +323,7 @@ impl Stack {
     pub(crate) async fn enlist(&self, fleet: &Fleet, run: &Run) -> Result<Enlisted> {
         let root = OpenBudget::new(BudgetPath::new(&fleet.name)?, fleet.budget);
         self.open_budgets(vec![root]).await?;
-        let grants = Arc::new(CapabilityGate::new(
+        let gate = Arc::new(CapabilityGate::new(
             vec![self.inner.host.did],
             Arc::clone(&self.inner.grants),
             &self.inner.env,
@@ -335,22 +335,24 @@ impl Stack {
             let numbers = (1_u32..).filter(|n| !retired.contains(n)).take(size);
             let numbers: Vec<u32> = numbers.collect();
             members.extend(
-                self.enlist_some(&grants, fleet, run.started, place.name, &numbers)
+                self.enlist_some(&gate, fleet, run.started, (place.name, &numbers))
                     .await?,
             );
         }
-        Ok(Enlisted { members, grants })
+        Ok(Enlisted {
+            members,
+            grants: gate,
+        })
     }
 
     /// Gives agents of a pool or lane their identities, wallets and grants, and enters them into
-    /// the registry.
+    /// the registry. `started` is when the run started.
     pub(crate) async fn enlist_some(
         &self,
         gate: &CapabilityGate,
         fleet: &Fleet,
         started: Timestamp,
-        name: &str,
-        numbers: &[u32],
+        (name, numbers): (&str, &[u32]),
     ) -> Result<Vec<Member>> {
         let place = places(fleet)
             .find(|place| place.name == name)
@@ -378,9 +380,8 @@ impl Stack {
                 let scope = self.host_scope();
                 let own = chain.delegate(self.inner.keys.as_ref(), &scope, &holder, &terms);
                 let own = gate.admit(&own.await?.to_string())?;
-                agent
-                    .grants
-                    .extend(own.ids().last().map(|id| (id, own.expires())));
+                let last = own.ids().last();
+                agent.grants.extend(last.map(|id| (id, own.expires())));
             }
             agents.push(agent);
             members.push(member(place, key, budget, *number)?);

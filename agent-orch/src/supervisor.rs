@@ -19,6 +19,7 @@ use std::time::Duration;
 use agent_core::{
     AgentId, CancellationToken, ClockExt, Event, Failure, Gate, RunId, Scope, Timestamp,
 };
+use agent_identity::CapabilityGate;
 use parking_lot::{Mutex, RwLock};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -162,18 +163,7 @@ impl Supervisor {
         let members = self.stack.enlist(&self.fleet, &run).await?;
         let host = self.stack.host_scope();
         let journal = self.stack.journal();
-        let door = Door::new(
-            Arc::clone(&journal),
-            Gates {
-                grants: Arc::clone(&members.grants),
-                policies: self.policies,
-            },
-            self.stack.rates(),
-            self.stack.env().clone(),
-            self.chaos,
-            self.fleet.breaker,
-        )
-        .with_throttle(throttle(&self.stack, &self.fleet));
+        let door = self.door(Arc::clone(&members.grants));
         let scheduling = &self.fleet.scheduling;
         journal.configure(&host, run.id, scheduling).await?;
         let places = self.fleet.pools.keys().chain(self.fleet.lanes.keys());
@@ -235,6 +225,22 @@ impl Supervisor {
         handle.start_by_the_clock(self.outbox).await?;
         handle.tracker.close();
         Ok(handle)
+    }
+
+    fn door(&self, grants: Arc<CapabilityGate>) -> Door {
+        let gates = Gates {
+            grants,
+            policies: self.policies.clone(),
+        };
+        Door::new(
+            self.stack.journal(),
+            gates,
+            self.stack.rates(),
+            self.stack.env().clone(),
+            self.chaos.clone(),
+            self.fleet.breaker,
+        )
+        .with_throttle(throttle(&self.stack, &self.fleet))
     }
 }
 

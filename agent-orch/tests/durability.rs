@@ -120,7 +120,7 @@ fn awakeable() -> Vec<Source> {
 /// Not a test of its own: the process that is killed. It parks three tasks, takes a message for
 /// delivery, and says so.
 #[tokio::test]
-#[ignore = "run by the test that kills it"]
+#[ignore = "the child process of a_process_killed_between_parking_and_waking_loses_nothing"]
 #[expect(
     clippy::disallowed_methods,
     reason = "told by its parent where to work"

@@ -1,7 +1,7 @@
 //! Agents as a managed service, on a real stack: pools that scale, probes, the registry, and
 //! another configuration while they work.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -110,7 +110,7 @@ struct Host {
 impl Host {
     async fn new(clock: Option<Arc<ManualClock>>) -> Self {
         let env = match &clock {
-            Some(clock) => Env::new(Arc::clone(clock) as _, Arc::new(OsEntropy::new())),
+            Some(clock) => Env::new(Arc::<ManualClock>::clone(clock), Arc::new(OsEntropy::new())),
             None => Env::system(),
         };
         let dir = TempDir::new().unwrap();

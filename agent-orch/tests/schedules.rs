@@ -7,10 +7,6 @@
 //! next.
 
 #![expect(clippy::unwrap_used, reason = "tests")]
-#![expect(
-    clippy::disallowed_types,
-    reason = "the locks of a scheduler that is under test"
-)]
 
 use agent_core::{AgentId, AttemptId, Effect, EffectClass, Fence, RunId, Timestamp};
 use agent_orch::machine::{
@@ -170,7 +166,8 @@ fn handover(is_atomic: bool) {
     });
     let by_first = first.join().unwrap();
     let by_second = second.join().unwrap();
-    (renewer.join().unwrap(), sweeper.join().unwrap());
+    renewer.join().unwrap();
+    sweeper.join().unwrap();
     let store = journal.store.lock().unwrap();
     assert!(!(by_first && by_second), "both holders ended the attempt");
     assert!(

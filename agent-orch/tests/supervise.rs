@@ -72,7 +72,7 @@ impl Log {
                 log.line(format!("+{name}"));
                 let ended = tokio::select! {
                     () = signal.canceled() => Ok(()),
-                    () = log.crashes[name].notified() => Err(failure()),
+                    () = log.crashes.get(name).unwrap().notified() => Err(failure()),
                 };
                 log.line(format!("-{name}"));
                 ended
@@ -81,7 +81,7 @@ impl Log {
     }
 
     fn crash(&self, name: &'static str) {
-        self.crashes[name].notify_one();
+        self.crashes.get(name).unwrap().notify_one();
     }
 }
 
@@ -106,8 +106,11 @@ impl Running {
     )]
     fn start(root: Group, log: &Arc<Log>) -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
-        let env = Env::new(Arc::clone(&clock) as _, Arc::new(SeededEntropy::new(7)));
-        let (tree, handle) = Supervise::new(root, &env, Arc::clone(log) as _).unwrap();
+        let env = Env::new(
+            Arc::<ManualClock>::clone(&clock),
+            Arc::new(SeededEntropy::new(7)),
+        );
+        let (tree, handle) = Supervise::new(root, &env, Arc::<Log>::clone(log)).unwrap();
         let cancel = CancellationToken::new();
         let task = tokio::spawn(tree.run(cancel.clone()));
         Self {

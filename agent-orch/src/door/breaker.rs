@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use agent_core::{Classify, Effect, ErrorKind, Scope, Timestamp};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -217,7 +217,7 @@ impl Breaker {
 /// The breakers of one door.
 #[derive(Debug)]
 pub(super) struct Breakers {
-    policy: BreakerPolicy,
+    policy: RwLock<BreakerPolicy>,
     known: Mutex<BTreeMap<String, Breaker>>,
 }
 
@@ -238,9 +238,14 @@ impl Breakers {
 
     pub(super) fn new(policy: BreakerPolicy) -> Self {
         Self {
-            policy,
+            policy: RwLock::new(policy),
             known: Mutex::default(),
         }
+    }
+
+    /// Changes when breakers open from then on.
+    pub(super) fn set_policy(&self, policy: BreakerPolicy) {
+        *self.policy.write() = policy;
     }
 
     /// Lets a call through, or says how long to wait.
@@ -251,6 +256,7 @@ impl Breakers {
         effect: &Effect,
     ) -> (Result<Admitted>, Change) {
         let key = format!("{}/{}/{}", scope.tenant, effect.action, effect.target);
+        let policy = *self.policy.read();
         let mut known = self.known.lock();
         if known.len() >= Self::KNOWN_MAX && !known.contains_key(&key) {
             known.retain(|_, breaker| breaker.state != BreakerState::Closed);
@@ -260,7 +266,7 @@ impl Breakers {
             return (Ok(Admitted { key, admission }), None);
         }
         let breaker = known.entry(key.clone()).or_insert_with(Breaker::new);
-        let (admission, change) = breaker.admit(&self.policy, now);
+        let (admission, change) = breaker.admit(&policy, now);
         drop(known);
         let admitted = match admission {
             Admission::Wait(retry_after) => Err(Error::BreakerOpen {
@@ -275,9 +281,10 @@ impl Breakers {
 
     /// Takes note of how a call ended.
     pub(super) fn record(&self, now: Timestamp, admitted: &Admitted, said: Said) -> Change {
+        let policy = *self.policy.read();
         let mut known = self.known.lock();
         let breaker = known.get_mut(&admitted.key)?;
-        breaker.record(&self.policy, now, admitted.admission, said)
+        breaker.record(&policy, now, admitted.admission, said)
     }
 
     /// Returns those that do not let every call through, by `tenant/action/target`.

@@ -130,7 +130,7 @@ impl Crew {
             .ok_or_else(|| Error::not_found("registered agent", agent))?;
         let members = self
             .stack
-            .enlist_some(&self.gate, fleet, self.shared.started, place, numbers)
+            .enlist_some(&self.gate, fleet, self.shared.started, (place, numbers))
             .await?;
         let children = members
             .iter()

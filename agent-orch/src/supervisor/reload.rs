@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::RunHandle;
 use super::tree::{ROOT, agent_of, node_of};
+use super::{RunHandle, throttle};
 use crate::error::{Error, Result};
 use crate::fleet::{ConfigError, Fleet, Remedy, ScheduleChange};
 use crate::supervise::Group;
@@ -18,7 +18,7 @@ pub struct Reloaded {
     pub changed: Vec<String>,
     /// Those that were not there.
     pub added: Vec<String>,
-    /// Those that are gone. Their tasks wait until a pool of that name is there again.
+    /// Those that are gone. Their open tasks go to a person, as those of any pool that nobody runs.
     pub removed: Vec<String>,
     /// Those as before.
     pub unchanged: Vec<String>,
@@ -85,6 +85,15 @@ impl RunHandle {
             .respec(&scope, self.run.id, to, payload)
             .await?;
         crew.stack.set_limits(&old, &fleet).await?;
+        let scheduling = &fleet.scheduling;
+        self.shared
+            .journal
+            .configure(&scope, self.run.id, scheduling)
+            .await?;
+        if old.scheduling.limits != scheduling.limits || old.breaker != fleet.breaker {
+            let throttle = throttle(&crew.stack, &fleet);
+            self.shared.door.reconfigure(throttle, fleet.breaker);
+        }
         self.shared.set_fleet(fleet);
         self.follow(&old, &reloaded, &rolls).await?;
         self.shared.ring_all();

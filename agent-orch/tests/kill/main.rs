@@ -108,7 +108,7 @@ fn kill_one(dir: &Path, life: Duration) {
 }
 
 #[test]
-#[ignore = "run and killed by the other test"]
+#[ignore = "the child process of no_kill_loses_what_was_acknowledged_or_repeats_an_effect"]
 fn child() {
     let dir = std::env::var_os(DIR).unwrap();
     store::runtime().block_on(worker::work_until_killed(Path::new(&dir)));
