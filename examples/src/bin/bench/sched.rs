@@ -38,13 +38,20 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Measure>> {
     let mut measures = Vec::new();
     let few = claims(bench, FEW, &mut measures).await?;
     let many = claims(bench, MANY, &mut measures).await?;
-    measures.push(Measure::of(
-        format!("sched/claim_cost@{MANY}"),
-        Unit::Micros,
-        &many,
-        &few,
-        format!("baseline: the same among {FEW}; without fsync"),
-    ));
+    for (name, percent) in [("cost", 50), ("cost_p99", 99)] {
+        let at = |claims: &Samples| {
+            let mut sample = Samples::default();
+            sample.push(claims.percentile(percent));
+            sample
+        };
+        measures.push(Measure::of(
+            format!("sched/claim_{name}@{MANY}"),
+            Unit::Micros,
+            &at(&many),
+            &at(&few),
+            format!("baseline: the same among {FEW}; without fsync"),
+        ));
+    }
     measures.push(recover(bench).await?);
     Ok(measures)
 }
