@@ -7,7 +7,9 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use agent_core::{Effect, EffectClass, ErrorKind, Failure, Retry};
+use agent_core::{
+    Effect, EffectClass, Env, ErrorKind, Failure, ManualClock, Retry, SeededEntropy, Timestamp,
+};
 use agent_orch::{
     Acted, Ended, Fleet, Limits, NewTask, Pool, RunHandle, Stack, Status, Supervisor, Target,
 };
@@ -105,7 +107,10 @@ fn runs_a_guest(stack: Stack, exits: mpsc::Sender<Exit>, tracker: TaskTracker) -
 
 #[tokio::test(flavor = "multi_thread")]
 async fn canceling_a_tree_of_three_kills_the_guest_at_its_leaf() {
-    let rig = Rig::new();
+    // Time stands still: no heartbeat and no sweep can have told the leaf.
+    let clock = ManualClock::new(Timestamp::from_unix_ms(1_700_000_000_000));
+    let entropy = SeededEntropy::new(7);
+    let rig = Rig::with_env(Env::new(Arc::new(clock), Arc::new(entropy)));
     let fleet = three_levels();
     let stack = rig.stack().await;
     let run = stack

@@ -13,8 +13,9 @@ use agent_core::{
 use agent_orch::audit::ErasePayloads;
 use agent_orch::backend::sqlite::Sqlite;
 use agent_orch::{
-    Claim, ClaimRequest, Class, Control, Error, EventQuery, Intended, Intent, Journal, NewChild,
-    NewRun, NewTask, Outcome, Pass, Result, Spawn, Status, StepKey, Target,
+    Claim, ClaimRequest, Class, Control, Ended, Error, Escalation, EventQuery, Intended, Intent,
+    Journal, NewChild, NewRequest, NewRun, NewTask, Outcome, Pass, Policy, RecoveryTable, Result,
+    Spawn, Status, StepKey, Stuck, Target, Why, decide,
 };
 use agent_pay::{BudgetPath, OpenBudget};
 use serde_json::{Value, json};
@@ -215,4 +216,34 @@ async fn history_ends_where_a_payload_was_erased() {
     let before = books.journal.task_at(id, at - 1).await.unwrap();
     assert_eq!(before.status, Status::Ready, "what came before is there");
     books.journal.verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_task_that_waits_for_nothing_goes_on() {
+    let books = Books::open().await;
+    let claim = books
+        .submit(NewTask::new("root", "work", Value::Null))
+        .await;
+    let (id, run) = (claim.task.id, books.run);
+    let deadline = Timestamp::from_unix_ms(i64::MAX / 2);
+    let ask = NewRequest::new(run, id, "q", "?", &["yes", "no"], deadline);
+    books.journal.ask(&host(), ask).await.unwrap();
+    let (table, escalation) = (RecoveryTable::default(), Escalation::default());
+    let policy = Policy::new(&table, "check", &escalation);
+    let park = decide(&claim.task, Ended::Waiting, &policy).transition;
+    let parked = books.journal.finish(&host(), &claim.lease, park).await;
+    parked.unwrap();
+    assert_eq!(books.journal.stuck(run).await.unwrap(), []);
+    let lost = books.db.write::<_, store::Error, _>(|tx| {
+        tx.sql()
+            .execute("DELETE FROM orch_request", [])
+            .map_err(sql("lose a question"))
+    });
+    assert_eq!(lost.await.unwrap(), 1);
+    let stuck = books.journal.stuck(run).await.unwrap();
+    assert_eq!(stuck, [Stuck::new(id, Why::WaitsForNothing)]);
+    assert_eq!(books.journal.sweep(&host()).await.unwrap().reaped, 1);
+    let task = books.journal.task(id).await.unwrap();
+    assert_eq!(task.status, Status::Ready);
+    assert_eq!(books.journal.stuck(run).await.unwrap(), []);
 }

@@ -28,7 +28,8 @@ const UNANSWERED: &str = "
 /// What `finish::is_waiting` says no to, in one query: parked tasks may be many.
 const IDLE: &str = "
     SELECT t.id, t.run FROM orch_task t WHERE t.status = 'parked'
-        AND NOT EXISTS (SELECT 1 FROM orch_request r WHERE r.task = t.id AND r.answer IS NULL)
+        AND NOT EXISTS (SELECT 1 FROM orch_request r WHERE r.task = t.id AND r.answer IS NULL
+            AND NOT EXISTS (SELECT 1 FROM orch_outbox o WHERE o.request = r.id))
         AND NOT EXISTS (SELECT 1 FROM orch_wait w WHERE w.task = t.id AND w.state = 'open')
         AND NOT EXISTS (SELECT 1 FROM orch_task c WHERE c.parent = t.id AND c.is_joined
             AND c.status NOT IN ('completed', 'failed', 'canceled', 'rejected'))";
