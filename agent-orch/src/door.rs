@@ -32,7 +32,6 @@ use crate::agent::{Acted, Ctx};
 use crate::error::{Error, Result};
 use crate::fleet::BreakerPolicy;
 use crate::journal::{Intended, Intent, Journal, StepKey};
-use crate::task::Lease;
 use crate::throttle::Throttle;
 use breaker::{Breakers, Change, Said};
 use chaos::Faults;
@@ -132,11 +131,11 @@ impl Door {
     {
         let (clock, lease) = (self.env.clock.as_ref(), &cx.lease);
         let (effect, step) = (intent.effect.clone(), intent.step.clone());
-        let at = (lease, &step, &effect);
+        let at = (&step, &effect);
         cx.scope.check(clock)?;
         intent.charge = self.admit(cx, &step, &effect).await?;
         let passage = self.throttled(cx, &intent).await?;
-        self.faults.meet(clock, Point::BeforeIntent, at).await?;
+        self.faults.meet(cx, Point::BeforeIntent, at).await?;
         let pass = match self.intend(cx, intent.clone()).await? {
             Intended::Recorded(value) => return Ok(value),
             Intended::Go(pass) => pass,
@@ -160,7 +159,7 @@ impl Door {
         self.journal
             .settle(&cx.scope, lease, &pass, outcome)
             .await?;
-        self.faults.meet(clock, Point::AfterOutcome, at).await?;
+        self.faults.meet(cx, Point::AfterOutcome, at).await?;
         tracing::trace!(task = %lease.task, action = effect.action, "effect ended");
         result
     }
@@ -179,14 +178,14 @@ impl Door {
         &self,
         cx: &Ctx,
         scope: Scope,
-        at: (&Lease, &StepKey, &Effect),
+        at: (&StepKey, &Effect),
         act: F,
     ) -> Result<Acted<Value>>
     where
         F: FnOnce(Scope) -> Fut + Send,
         Fut: Future<Output = Result<Acted<Value>>> + Send,
     {
-        let (_, _, effect) = at;
+        let (_, effect) = at;
         let (admitted, change) = self.breakers.admit(self.now(), &scope, effect);
         self.note_breaker(&scope, effect, change).await;
         let admitted = admitted?;
@@ -202,7 +201,7 @@ impl Door {
         &self,
         cx: &Ctx,
         scope: Scope,
-        at: (&Lease, &StepKey, &Effect),
+        at: (&StepKey, &Effect),
         act: F,
     ) -> Result<Acted<Value>>
     where
@@ -210,11 +209,11 @@ impl Door {
         Fut: Future<Output = Result<Acted<Value>>> + Send,
     {
         let clock = self.env.clock.as_ref();
-        self.faults.meet(clock, Point::AfterIntent, at).await?;
+        self.faults.meet(cx, Point::AfterIntent, at).await?;
         self.check_lease(cx)?;
         let guarded = scope.clone();
         let acted = guarded.guard(clock, act(scope)).await??;
-        self.faults.meet(clock, Point::AfterEffect, at).await?;
+        self.faults.meet(cx, Point::AfterEffect, at).await?;
         Ok(acted)
     }
 

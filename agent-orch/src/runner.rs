@@ -369,7 +369,7 @@ fn context(
         question_deadline: fleet.escalation.deadline,
         question_route: fleet.escalation.route.clone(),
         steps: Mutex::new(BTreeMap::new()),
-        course: home.map_or_else(Course::default, |pool| Course::new(&pool.recovery, task)),
+        course: Course::new(home.map(|pool| &pool.recovery), task),
         calls: Mutex::default(),
         yields: Arc::default(),
         until_ms: Arc::new(AtomicI64::new(lease.until.as_unix_ms())),

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use agent_core::{Effect, EffectClass, ErrorKind, Failure, Retry};
 use agent_orch::{
     Acted, Action, Chaos, Class, Ctx, Ended, Error, FailPoint, Fallback, Fault, Fleet, Point, Pool,
-    PoolRecovery, RecoveryTable, Result, Rung, Stack, Status, Step, Supervisor, Undo, UndoWhen,
+    PoolRecovery, RecoveryTable, Result, Rung, Stack, Status, Step, Supervisor, Target, Undo,
+    UndoWhen,
 };
 use common::{Does, Rig, World, answer_all, end, fleet, records, submit};
 use parking_lot::Mutex;
@@ -279,6 +280,35 @@ async fn a_rejected_task_undoes_its_steps_too() {
     assert_eq!(answer_all(&handle, "fail").await, 1);
     let progress = handle.settled().await.unwrap();
     assert_eq!(progress.counts.of(Status::Rejected), 1);
+    assert_eq!(*log.lock(), ["one", "undo one \"one\""]);
+    end(stack, handle).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canceled_task_undoes_its_steps_too() {
+    let (rig, log) = (Rig::new(), Arc::new(Mutex::new(Vec::new())));
+    let seen = Arc::clone(&log);
+    let work = Does::new(move |cx, _task| {
+        let log = Arc::clone(&seen);
+        Box::pin(async move {
+            pay(cx, &log, "one").await?;
+            let said = cx.ask("go", "Go on?", &["yes", "no"], Value::Null).await?;
+            Ok(Ended::done(json!(said)))
+        })
+    });
+    let (stack, handle) = rig
+        .start(with_recovery(|_| {}), |supervisor| {
+            undoing(supervisor, &log, 0)
+                .with_agent("worker", move || work.clone())
+                .with_agent("checker", Does::accept)
+        })
+        .await;
+    submit(&handle, 1).await;
+    handle.settled().await.unwrap();
+    let task = handle.open_requests().await.unwrap()[0].task;
+    handle.cancel(Target::Task(task), "enough").await.unwrap();
+    let progress = handle.settled().await.unwrap();
+    assert_eq!(progress.counts.of(Status::Canceled), 1);
     assert_eq!(*log.lock(), ["one", "undo one \"one\""]);
     end(stack, handle).await;
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use agent_core::store::{Config, Db, Durability};
+use agent_core::store::{self, Config, Db, Durability, sql};
 use agent_core::{
     AgentId, Asset, Classify, Digest, Effect, EffectClass, Env, Failure, ManualClock, Principal,
     RunId, Scope, SeededEntropy, Timestamp,

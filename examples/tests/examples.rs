@@ -29,3 +29,27 @@ fn quickstart_prints_its_transcript() {
 fn waits_prints_its_transcript() {
     prints(env!("CARGO_BIN_EXE_waits"), include_str!("out/waits.out"));
 }
+
+#[test]
+fn recovery_gets_every_task_through_three_percent_of_faults_in_each_layer() {
+    // It fails by itself if fewer than 99.9 % of the tasks are verified.
+    let program = || {
+        Command::new(env!("CARGO_BIN_EXE_reliability"))
+            .arg("300")
+            .output()
+    };
+    let (first, second) = (program().expect("it runs"), program().expect("it runs"));
+    let said = String::from_utf8_lossy(&first.stdout);
+    assert!(
+        first.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&first.stderr)
+    );
+    assert!(said.contains("supervised: 300 of 300"), "{said}");
+    let faults = |out: &[u8]| -> Vec<String> {
+        let text = String::from_utf8_lossy(out);
+        let lines = text.lines().filter(|line| line.contains("injected"));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(faults(&first.stdout), faults(&second.stdout), "one seed");
+}

@@ -48,22 +48,30 @@ impl Step {
 }
 
 /// What recovery chose for one attempt.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Course {
+    task_key: String,
     choices: BTreeMap<String, String>,
     undo_on_end: bool,
     identical_calls_max: Option<u32>,
 }
 
 impl Course {
-    pub(crate) fn new(recovery: &PoolRecovery, task: &Task) -> Self {
-        let mut choices = recovery.fallback.first();
+    /// Takes what the pool of a task says; a task without one has no choices and no limits.
+    pub(crate) fn new(recovery: Option<&PoolRecovery>, task: &Task) -> Self {
+        let mut choices = recovery.map(|r| r.fallback.first()).unwrap_or_default();
         choices.extend(task.choices.clone());
         Self {
+            task_key: task.key.clone(),
             choices,
-            undo_on_end: recovery.undo == UndoWhen::OnFailure,
-            identical_calls_max: recovery.identical_calls_max,
+            undo_on_end: recovery.is_none_or(|r| r.undo == UndoWhen::OnFailure),
+            identical_calls_max: recovery.and_then(|r| r.identical_calls_max),
         }
+    }
+
+    /// Returns the key of the task, which is the same in every run.
+    pub(crate) fn task_key(&self) -> &str {
+        &self.task_key
     }
 }
 

@@ -6,8 +6,8 @@
 //!  BeforeIntent  AfterIntent  AfterEffect  AfterOutcome
 //! ```
 //!
-//! Where a fail point strikes depends on its seed, the task, the fence and the step alone, so that
-//! the order in which agents run changes nothing.
+//! Where a fail point strikes depends on its seed, the task's key, the fence and the step alone, so
+//! that neither the order in which agents run nor the ids of a run change anything.
 
 use std::fmt;
 use std::ops::Range;
@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use agent_core::{Clock, ClockExt, Digest, Effect, ErrorKind, Failure, Retry};
+use agent_core::{ClockExt, Digest, Effect, ErrorKind, Failure, Retry};
 
+use crate::agent::Ctx;
 use crate::error::{Error, Result};
 use crate::journal::StepKey;
-use crate::task::Lease;
 
 /// A place on an effect's road through the door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -171,7 +171,7 @@ impl Chaos {
         }
     }
 
-    /// Sets what the draws depend on beside task, fence and step. Default: 0.
+    /// Sets what the draws depend on beside the task's key, the fence and the step. Default: 0.
     #[must_use]
     pub const fn with_seed(mut self, seed: u64) -> Self {
         self.seed = seed;
@@ -214,31 +214,31 @@ impl Faults {
     /// Meets whatever waits at a point.
     pub(super) async fn meet(
         &self,
-        clock: &dyn Clock,
+        cx: &Ctx,
         point: Point,
-        at: (&Lease, &StepKey, &Effect),
+        (step, effect): (&StepKey, &Effect),
     ) -> Result<()> {
-        let (lease, step, effect) = at;
         if let Some(hook) = &self.chaos.hook {
             hook(point, effect);
         }
-        let Some(fault) = self.draw(point, lease, step, effect) else {
+        let Some(fault) = self.draw(cx, point, step, effect) else {
             return Ok(());
         };
         tracing::debug!(?point, ?fault, action = effect.action, "a fault on purpose");
         match fault {
-            Fault::Slow => clock.sleep(Chaos::SLOW).await,
+            Fault::Slow => cx.door.clock().sleep(Chaos::SLOW).await,
             Fault::Crash => std::panic::resume_unwind(Box::new(InjectedCrash)),
             Fault::Error | Fault::Lost => return Err(Error::Agent(fault.failure(point))),
         }
         Ok(())
     }
 
-    fn draw(&self, point: Point, lease: &Lease, step: &StepKey, effect: &Effect) -> Option<Fault> {
+    fn draw(&self, cx: &Ctx, point: Point, step: &StepKey, effect: &Effect) -> Option<Fault> {
         let chance = |n: usize| {
+            let (lease, task) = (&cx.lease, cx.course.task_key());
             let named = format!(
-                "{}/{n}/{}/{}/{}/{}/{}",
-                self.chaos.seed, lease.task, lease.stage, lease.fence.0, step.name, step.ordinal
+                "{}/{n}/{task}/{}/{}/{}/{}",
+                self.chaos.seed, lease.stage, lease.fence.0, step.name, step.ordinal
             );
             Digest::of_bytes(named.as_bytes()).to_bits()
         };
@@ -249,10 +249,14 @@ impl Faults {
             }
             let hit = hits.fetch_add(1, Ordering::Relaxed);
             let is_meant = rule.hits.as_ref().is_none_or(|hits| hits.contains(&hit))
-                && chance(n) % 1_000_000 < u128::from(rule.per_million);
+                && (rule.per_million >= 1_000_000
+                    || chance(n) % 1_000_000 < u128::from(rule.per_million));
             struck = struck.or(is_meant.then_some(rule.fault));
         }
-        struck.or_else(|| self.by_chance(point, chance(usize::MAX)))
+        match self.chaos.per_million {
+            0 => struck,
+            _ => struck.or_else(|| self.by_chance(point, chance(usize::MAX))),
+        }
     }
 
     /// Draws one of the four faults of [`Chaos::new`], each at its own point.
