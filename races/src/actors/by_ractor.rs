@@ -84,10 +84,10 @@ impl Actor for Supervisor {
         event: SupervisionEvent,
         children: &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
-        if let SupervisionEvent::ActorFailed(dead, _) = event {
-            if let Some(n) = children.remove(&dead.get_id()) {
-                self.start(n, &myself, children).await?;
-            }
+        if let SupervisionEvent::ActorFailed(dead, _) = event
+            && let Some(n) = children.remove(&dead.get_id())
+        {
+            self.start(n, &myself, children).await?;
         }
         Ok(())
     }

@@ -51,13 +51,13 @@ impl Laps {
         if usize::try_from(n) == Ok(running.passed.len()) {
             running.passed.push(at);
         }
-        if running.passed.len() > self.n_steps {
-            if let Some(Running { passed, done }) = all.remove(id) {
-                let laps = passed.iter().zip(passed.iter().skip(1));
-                let laps = laps.map(|(from, to)| to.saturating_sub(*from)).collect();
-                // The round may be over; then nobody counts this workflow.
-                let _gone = done.send(laps);
-            }
+        if running.passed.len() > self.n_steps
+            && let Some(Running { passed, done }) = all.remove(id)
+        {
+            let laps = passed.iter().zip(passed.iter().skip(1));
+            let laps = laps.map(|(from, to)| to.saturating_sub(*from)).collect();
+            // The round may be over; then nobody counts this workflow.
+            let _gone = done.send(laps);
         }
     }
 }
