@@ -20,7 +20,7 @@ mod usage;
 
 pub use amount::{Amount, Asset};
 pub use effect::{Digest, Effect, EffectClass, canonical_json};
-pub use embed::Embedder;
+pub use embed::{Embedder, TokenVectors};
 pub use entropy::{Entropy, EntropyExt, OsEntropy, SeededEntropy};
 pub use env::Env;
 pub use error::{BoxError, Classify, Error, ErrorKind, Failure, Result, Retry};

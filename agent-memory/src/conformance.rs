@@ -21,7 +21,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::{Embedder, Env, ManualClock, Principal, Scope, SeededEntropy, Timestamp};
+use agent_core::{
+    Embedder, Env, ManualClock, Principal, Scope, SeededEntropy, Timestamp, TokenVectors,
+};
 use async_trait::async_trait;
 
 use crate::{Draft, Hit, MemoryStore, Namespace, Query};
@@ -93,6 +95,10 @@ impl Embedder for Letters {
 
     fn dimensions(&self) -> usize {
         Self::DIMENSIONS
+    }
+
+    fn token_vectors(&self) -> Option<Arc<dyn TokenVectors>> {
+        None
     }
 
     async fn embed(&self, _scope: &Scope, texts: &[String]) -> agent_core::Result<Vec<Vec<f32>>> {
@@ -197,6 +203,7 @@ macro_rules! memory_conformance {
             a_thread_lends_its_context,
             entities_in_the_question_count,
             recency_counts_if_asked_for,
+            a_named_month_counts,
             relations_are_walked_by_the_shortest_path,
             relations_need_their_ends,
             forgetting_takes_what_was_derived,

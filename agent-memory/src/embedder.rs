@@ -2,15 +2,18 @@
 //! search by meaning works offline, without a model runtime and always the same.
 
 mod tables;
+mod tokens;
 mod wordpiece;
 
 use std::fmt;
+use std::sync::Arc;
 
-use agent_core::{Embedder, Scope};
+use agent_core::{Embedder, Scope, TokenVectors};
 use async_trait::async_trait;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{Error, Result};
+use tokens::Pieces;
 use wordpiece::Vocabulary;
 
 static TABLE: &[u8] = include_bytes!("../assets/minilm-static-256-int8.safetensors");
@@ -23,6 +26,11 @@ const TEXTS_PER_YIELD: usize = 64;
 /// The vector of a text is the sum of its pieces' vectors, rare pieces counting more, brought to
 /// length one. Word order does not matter. A text without known pieces has the zero vector.
 pub struct StaticEmbedder {
+    table: Arc<Table>,
+    pieces: Arc<Pieces>,
+}
+
+struct Table {
     vocabulary: Vocabulary,
     /// The pieces' vectors, one after another.
     rows: &'static [u8],
@@ -69,22 +77,36 @@ impl StaticEmbedder {
         if !is_whole {
             return Err(Error::corrupt("the bundled table has another shape"));
         }
-        Ok(Self {
+        let table = Arc::new(Table {
             vocabulary,
             rows: rows.data(),
             scales,
-        })
+        });
+        let pieces = Arc::new(Pieces::new(Arc::clone(&table)));
+        Ok(Self { table, pieces })
+    }
+
+    /// Counts the word pieces of a text that the table knows, [`StaticEmbedder::PIECES_MAX`] at the
+    /// most: about what a model's tokenizer counts.
+    #[must_use]
+    pub fn n_pieces(&self, text: &str) -> usize {
+        let mut n = 0;
+        let vocabulary = &self.table.vocabulary;
+        vocabulary.for_each_piece(text, Self::PIECES_MAX, |_piece| n += 1);
+        n
     }
 
     /// Embeds one text, on the caller's thread.
     #[must_use]
     pub fn embed_one(&self, text: &str) -> Vec<f32> {
         let mut sum = vec![0.0_f32; Self::DIMENSIONS];
-        self.vocabulary
+        let table = &self.table;
+        table
+            .vocabulary
             .for_each_piece(text, Self::PIECES_MAX, |piece| {
                 let start = piece * Self::DIMENSIONS;
-                let row = self.rows.get(start..start + Self::DIMENSIONS);
-                let scale = self.scales.get(piece).copied().unwrap_or(0.0);
+                let row = table.rows.get(start..start + Self::DIMENSIONS);
+                let scale = table.scales.get(piece).copied().unwrap_or(0.0);
                 for (sum, byte) in sum.iter_mut().zip(row.unwrap_or_default()) {
                     *sum += scale * f32::from(i8::from_ne_bytes([*byte]));
                 }
@@ -105,6 +127,10 @@ impl Embedder for StaticEmbedder {
 
     fn dimensions(&self) -> usize {
         Self::DIMENSIONS
+    }
+
+    fn token_vectors(&self) -> Option<Arc<dyn TokenVectors>> {
+        Some(Arc::<Pieces>::clone(&self.pieces))
     }
 
     async fn embed(&self, _scope: &Scope, texts: &[String]) -> agent_core::Result<Vec<Vec<f32>>> {

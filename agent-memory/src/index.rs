@@ -6,11 +6,13 @@ mod fuse;
 mod graph;
 mod keywords;
 mod numbers;
+mod rank;
+mod tokens;
 mod vectors;
 
 use std::collections::HashMap;
 
-use agent_core::Timestamp;
+use agent_core::{Embedder, Timestamp};
 
 use crate::memory::{Kind, MemoryId, Trust};
 use crate::metadata::Metadata;
@@ -18,6 +20,7 @@ use crate::query::{Facts, Filter};
 use crate::relation::{Node, Path, Relation, Walk};
 use graph::Graph;
 use keywords::Keywords;
+use tokens::Tokens;
 use vectors::Vectors;
 
 pub(crate) use fuse::{Plan, Scored};
@@ -73,6 +76,7 @@ struct Row {
     occurred_at: Timestamp,
     valid_from: Timestamp,
     valid_to: Option<Timestamp>,
+    is_question: bool,
     is_alive: bool,
 }
 
@@ -92,21 +96,28 @@ pub(crate) struct Partition {
     vectors: Vectors,
     /// None if the namespace is larger than the limit.
     keywords: Option<Keywords>,
+    /// None if the embedder has no vectors of tokens, or words are not indexed here.
+    tokens: Option<Tokens>,
     graph: Graph,
     #[cfg(feature = "sqlite")]
     last_seq: i64,
 }
 
 impl Partition {
-    pub(crate) fn new(limits: Limits, dimensions: usize) -> Self {
+    pub(crate) fn new(limits: Limits, embedder: &dyn Embedder) -> Self {
+        let has_words = limits.postings_max > 0;
         Self {
             limits,
             rows: Vec::new(),
             by_id: HashMap::new(),
             threads: Vec::new(),
             thread_ids: HashMap::new(),
-            vectors: Vectors::new(dimensions),
-            keywords: (limits.postings_max > 0).then(Keywords::default),
+            vectors: Vectors::new(embedder.dimensions()),
+            keywords: has_words.then(Keywords::default),
+            tokens: embedder
+                .token_vectors()
+                .filter(|_| has_words)
+                .map(Tokens::new),
             graph: Graph::default(),
             #[cfg(feature = "sqlite")]
             last_seq: 0,
@@ -147,9 +158,12 @@ impl Partition {
         }
         self.vectors.push(new.vector);
         match &mut self.keywords {
-            Some(_) if n >= self.limits.postings_max => self.keywords = None,
+            Some(_) if n >= self.limits.postings_max => (self.keywords, self.tokens) = (None, None),
             Some(keywords) => keywords.insert(n, new.text),
             None => {}
+        }
+        if let Some(tokens) = &mut self.tokens {
+            tokens.push(new.text);
         }
         self.by_id.insert(new.id, n);
         self.rows.push(Row {
@@ -162,6 +176,7 @@ impl Partition {
             occurred_at: new.occurred_at,
             valid_from: new.valid_from,
             valid_to: new.valid_to,
+            is_question: new.text.contains('?'),
             is_alive: true,
         });
     }
@@ -194,6 +209,9 @@ impl Partition {
         self.vectors.erase(n);
         if let Some(keywords) = &mut self.keywords {
             keywords.erase(n);
+        }
+        if let Some(tokens) = &mut self.tokens {
+            tokens.erase(n);
         }
         let Some(row) = self.rows.get_mut(n) else {
             return;

@@ -16,6 +16,7 @@ mod relation;
 mod store;
 mod terms;
 mod validity;
+mod when;
 
 #[cfg(feature = "static-embedder")]
 pub use embedder::StaticEmbedder;

@@ -136,21 +136,24 @@ impl Filter {
     }
 }
 
-/// How much each signal counts. Each weight is between 0 and [`Weights::MAX`].
-///
-/// Keyword and dense scores are brought to 0..1 over the namespace first: BM25 by its maximum,
-/// similarity by its minimum and maximum.
+/// How much each signal counts, in units of what dialogues show it to be worth. Each weight is
+/// between 0 and [`Weights::MAX`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Weights {
-    /// Matching words (BM25). Default: 0.8.
+    /// Matching words (BM25). Default: 1.
     pub keyword: f32,
-    /// Likeness of meaning. Default: 0.2, fit for the bundled embedder; 0.5 for a transformer.
+    /// Likeness of meaning, of whole texts and of single words where the embedder has vectors for
+    /// them. Default: 1.
     pub dense: f32,
-    /// The neighbours in the same thread and the best of the whole thread. Default: 1.
+    /// The neighbours in the same thread, and how well the whole thread matches. Default: 1.
     pub thread: f32,
-    /// Entities named in the query and relations to other good matches. Default: 0.2.
+    /// Entities named in the query and relations to other good matches. Default: 1.
     pub graph: f32,
+    /// Having happened in a month or year that the query names. Default: 1.
+    pub time: f32,
+    /// Being short, of up to 128 words. Default: 1.
+    pub brevity: f32,
     /// Having happened lately. Default: 0.
     pub recency: f32,
     /// The age at which recency has fallen to a half. Default: 30 days.
@@ -165,10 +168,12 @@ impl Weights {
 impl Default for Weights {
     fn default() -> Self {
         Self {
-            keyword: 0.8,
-            dense: 0.2,
+            keyword: 1.0,
+            dense: 1.0,
             thread: 1.0,
-            graph: 0.2,
+            graph: 1.0,
+            time: 1.0,
+            brevity: 1.0,
             recency: 0.0,
             half_life: Duration::from_secs(30 * 24 * 3_600),
         }
@@ -258,9 +263,11 @@ impl Query {
         }
         let w = &self.weights;
         let is_weight = |w: f32| (0.0..=Weights::MAX).contains(&w);
-        if ![w.keyword, w.dense, w.thread, w.graph, w.recency]
-            .into_iter()
-            .all(is_weight)
+        if ![
+            w.keyword, w.dense, w.thread, w.graph, w.time, w.brevity, w.recency,
+        ]
+        .into_iter()
+        .all(is_weight)
         {
             return Err(Error::invalid("query", "weights between 0 and 10"));
         }
@@ -276,10 +283,16 @@ pub struct Explanation {
     pub keyword: f32,
     /// By likeness of meaning.
     pub dense: f32,
-    /// By its thread.
+    /// By likeness of single words.
+    pub tokens: f32,
+    /// By its thread; below 0 for a text that asks.
     pub thread: f32,
     /// By relations.
     pub graph: f32,
+    /// By when it happened.
+    pub time: f32,
+    /// By its length.
+    pub brevity: f32,
     /// By its age.
     pub recency: f32,
 }
@@ -288,7 +301,14 @@ impl Explanation {
     /// Returns the sum.
     #[must_use]
     pub fn total(&self) -> f32 {
-        self.keyword + self.dense + self.thread + self.graph + self.recency
+        self.keyword
+            + self.dense
+            + self.tokens
+            + self.thread
+            + self.graph
+            + self.time
+            + self.brevity
+            + self.recency
     }
 }
 

@@ -55,6 +55,20 @@ pub(crate) fn query_words(text: &str) -> Vec<(String, String)> {
     if words.is_empty() { stops } else { words }
 }
 
+/// Returns a question without its stop words, unless there is nothing else.
+pub(crate) fn without_stop_words(text: &str) -> String {
+    let is_stop = |word: &str| STOP_WORDS.binary_search(&&*word.to_lowercase()).is_ok();
+    let words: Vec<&str> = text
+        .split(|c: char| !is_word(c))
+        .filter(|word| !word.is_empty() && !is_stop(word))
+        .collect();
+    if words.is_empty() {
+        text.to_owned()
+    } else {
+        words.join(" ")
+    }
+}
+
 /// Returns the stems of [`query_words`].
 pub(crate) fn query_terms(text: &str) -> Vec<String> {
     query_words(text)

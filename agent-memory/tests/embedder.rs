@@ -85,3 +85,24 @@ fn likeness_follows_meaning() {
     let far = like("The dog chased a cat", "quarterly tax declaration");
     assert!(near > far + 0.1, "{near} {far}");
 }
+
+#[test]
+fn words_of_like_meaning_are_alike() {
+    let embedder = StaticEmbedder::new().unwrap();
+    let tokens = embedder.token_vectors().unwrap();
+    let one = |word: &str| *tokens.tokens(word, 1).first().unwrap();
+    let likeness = |a, b| tokens.likeness(one(a), one(b));
+    for [word, like, unlike] in [
+        ["job", "work", "banana"],
+        ["doctor", "nurse", "guitar"],
+        ["car", "vehicle", "prayer"],
+    ] {
+        let (near, far) = (likeness(word, like), likeness(word, unlike));
+        assert!(near > far + 0.2, "{word}: {like} {near}, {unlike} {far}");
+        assert!((likeness(word, word) - 1.0).abs() < 1e-3);
+    }
+    assert!(tokens.weight(one("banana")) > tokens.weight(one("the")));
+    let beyond = u32::try_from(tokens.n_tokens()).unwrap();
+    assert!(tokens.likeness(beyond, beyond) <= 0.0 && tokens.weight(beyond) <= 0.0);
+    assert_eq!(tokens.tokens("work and work", 8).len(), 2, "distinct");
+}

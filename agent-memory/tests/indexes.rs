@@ -87,7 +87,7 @@ fn home() -> Namespace {
 
 fn weights(keyword: f32, dense: f32) -> Weights {
     let mut weights = Weights::default();
-    (weights.keyword, weights.dense) = (keyword, dense);
+    (weights.keyword, weights.dense, weights.brevity) = (keyword, dense, 0.0);
     weights
 }
 
@@ -128,7 +128,7 @@ async fn postings_rank_as_fts5_does() {
 #[cfg(feature = "hnsw")]
 #[tokio::test]
 async fn the_graph_finds_what_the_scan_finds() {
-    const N: usize = 400;
+    const N: usize = 1_200;
     let (graph, ids, _first) = filled(Config::new().with_exact_max(100), N).await;
     let (scan, _, _second) = filled(Config::new(), N).await;
     assert!(!scan.optimize(&somebody(), home()).await.unwrap());

@@ -75,7 +75,7 @@ impl InMemory {
 
     fn empty(&self) -> State {
         State {
-            index: Partition::new(Self::limits(), self.embedder.dimensions()),
+            index: Partition::new(Self::limits(), self.embedder.as_ref()),
             memories: BTreeMap::new(),
             keys: BTreeMap::new(),
             changes: BTreeMap::new(),
@@ -382,7 +382,7 @@ impl MemoryStore for InMemory {
         }
         if state.index.is_empty() {
             // The rows of erased memories keep their place until nothing is left.
-            state.index = Partition::new(Self::limits(), self.embedder.dimensions());
+            state.index = Partition::new(Self::limits(), self.embedder.as_ref());
         }
         Ok(receipt)
     }

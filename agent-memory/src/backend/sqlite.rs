@@ -82,14 +82,14 @@ impl fmt::Debug for Sqlite {
 /// The derived indexes by namespace.
 struct Indexes {
     limits: Limits,
-    dimensions: usize,
+    embedder: Arc<dyn Embedder>,
     space: i64,
     by_partition: Mutex<HashMap<i64, Arc<RwLock<Partition>>>>,
 }
 
 impl Indexes {
     fn fresh(&self) -> Partition {
-        Partition::new(self.limits, self.dimensions)
+        Partition::new(self.limits, self.embedder.as_ref())
     }
 
     fn cell(&self, partition: i64) -> Arc<RwLock<Partition>> {
@@ -152,10 +152,10 @@ impl Sqlite {
         Ok(Self {
             db,
             env,
-            embedder,
+            embedder: Arc::clone(&embedder),
             indexes: Arc::new(Indexes {
                 limits: config.limits,
-                dimensions,
+                embedder,
                 space,
                 by_partition: Mutex::default(),
             }),

@@ -73,7 +73,16 @@ pub async fn a_score_is_the_sum_of_its_explanation(subject: Subject) {
     for hit in hits {
         let why = hit.explanation;
         assert!(hit.score > 0.0 && (hit.score - why.total()).abs() < 1e-5);
-        let all = [why.keyword, why.dense, why.thread, why.graph, why.recency];
+        let all = [
+            why.keyword,
+            why.dense,
+            why.tokens,
+            why.thread,
+            why.graph,
+            why.time,
+            why.brevity,
+            why.recency,
+        ];
         assert!(all.iter().all(|part| part.is_finite() && *part >= 0.0));
         assert!(why.keyword > 0.0 && why.thread > 0.0 && why.recency > 0.0);
     }
@@ -255,10 +264,11 @@ pub async fn a_thread_lends_its_context(subject: Subject) {
         ..Weights::default()
     };
     let query = Query::new(at, "holidays").with_weights(weights);
-    let texts = subject.texts(&scope, query).await;
+    let mut texts = subject.texts(&scope, query).await;
+    texts.sort_unstable();
     assert_eq!(
         texts,
-        ["Where did you spend the holidays?", "Mostly in Lisbon."]
+        ["Mostly in Lisbon.", "Where did you spend the holidays?"]
     );
 }
 
@@ -337,4 +347,26 @@ pub async fn recency_counts_if_asked_for(subject: Subject) {
     let ids: Vec<_> = hits.iter().map(|hit| hit.memory.id).collect();
     assert_eq!(ids, [added[0].id, added[1].id]);
     assert!((hits[0].explanation.recency - 1.0).abs() < 1e-3);
+}
+
+/// What happened in a month that the question names comes before the same at another time, and the
+/// explanation says so.
+pub async fn a_named_month_counts(subject: Subject) {
+    let (scope, at) = (somebody(), home());
+    let (may, june) = (1_683_504_000_000, 1_686_182_400_000);
+    let drafts = [may, june]
+        .map(|ms| Draft::event("lunch was soup").occurred_at(Timestamp::from_unix_ms(ms)))
+        .to_vec();
+    let added = subject
+        .store
+        .add(&scope, at.clone(), drafts)
+        .await
+        .expect("added");
+    for (question, n) in [("soup in May 2023?", 0), ("What soup was it in June?", 1)] {
+        let hits = subject
+            .found(&scope, Query::new(at.clone(), question))
+            .await;
+        assert_eq!(hits[0].memory.id, added[n].id, "{question}");
+        assert!(hits[0].explanation.time > 0.0 && hits[1].explanation.time <= 0.0);
+    }
 }

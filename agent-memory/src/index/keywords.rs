@@ -1,7 +1,7 @@
 //! BM25 over postings in main memory. FTS5 ranks every match of an OR query row by row, which
 //! takes milliseconds from a few thousand rows on; adding up postings takes microseconds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::numbers::from_count;
 use crate::terms::for_each_term;
@@ -84,30 +84,84 @@ impl Keywords {
         }
     }
 
+    /// The number of words of a row's text.
+    pub(super) fn length(&self, row: usize) -> Option<usize> {
+        self.texts.get(row).map(|text| text.1)
+    }
+
+    /// Adds up BM25 by group of rows, each group taken as one text.
+    pub(super) fn score_groups(
+        &self,
+        terms: &[String],
+        n_groups: usize,
+        group_of: impl Fn(usize) -> Option<usize>,
+    ) -> Vec<f32> {
+        let mut scores = vec![0.0_f32; n_groups];
+        let mut lengths = vec![0_usize; n_groups];
+        for (row, (_, length)) in self.texts.iter().enumerate() {
+            if let Some(sum) = group_of(row).and_then(|group| lengths.get_mut(group)) {
+                *sum += length;
+            }
+        }
+        let n_texts = lengths.iter().filter(|length| **length > 0).count();
+        if n_texts == 0 {
+            return scores;
+        }
+        let length_mean = from_count(lengths.iter().sum()) / from_count(n_texts);
+        for term in terms {
+            let Some(list) = self.ids.get(&**term).and_then(|id| self.postings.get(*id)) else {
+                continue;
+            };
+            let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+            for posting in list {
+                if let Some(group) = group_of(posting.row) {
+                    *counts.entry(group).or_default() += posting.count;
+                }
+            }
+            let idf = idf(n_texts, counts.len());
+            for (group, count) in counts {
+                let length = lengths.get(group).copied().unwrap_or(0);
+                if let Some(score) = scores.get_mut(group) {
+                    *score += idf * saturated(count, length, length_mean);
+                }
+            }
+        }
+        scores
+    }
+
     /// Adds up BM25 by row.
     pub(super) fn score(&self, terms: &[String], n_rows: usize) -> Vec<f32> {
         let mut scores = vec![0.0_f32; n_rows];
         if self.n_texts == 0 {
             return scores;
         }
-        let n_texts = from_count(self.n_texts);
-        let length_mean = from_count(self.length_total) / n_texts;
+        let length_mean = from_count(self.length_total) / from_count(self.n_texts);
         for term in terms {
             let Some(list) = self.ids.get(&**term).and_then(|id| self.postings.get(*id)) else {
                 continue;
             };
-            let n_with = from_count(list.len());
-            let idf = ((n_texts - n_with + 0.5) / (n_with + 0.5)).ln();
-            let idf = if idf > 0.0 { idf } else { IDF_MIN };
+            let idf = idf(self.n_texts, list.len());
             for posting in list {
                 let length = self.texts.get(posting.row).map_or(0, |text| text.1);
-                let count = from_count(posting.count);
-                let norm = K1 * (1.0 - B + B * from_count(length) / length_mean);
                 if let Some(score) = scores.get_mut(posting.row) {
-                    *score += idf * count * (K1 + 1.0) / (count + norm);
+                    *score += idf * saturated(posting.count, length, length_mean);
                 }
             }
         }
         scores
     }
+}
+
+/// How much a word tells that `n_with` of `n_texts` have.
+fn idf(n_texts: usize, n_with: usize) -> f32 {
+    let (n_texts, n_with) = (from_count(n_texts), from_count(n_with));
+    let idf = ((n_texts - n_with + 0.5) / (n_with + 0.5)).ln();
+    if idf > 0.0 { idf } else { IDF_MIN }
+}
+
+/// What `count` of a word in a text of `length` words count.
+fn saturated(count: usize, length: usize, length_mean: f32) -> f32 {
+    let count = from_count(count);
+    let norm = K1 * (1.0 - B + B * from_count(length) / length_mean);
+    count * (K1 + 1.0) / (count + norm)
 }

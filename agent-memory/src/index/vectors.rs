@@ -5,9 +5,13 @@
 pub(crate) mod hnsw;
 
 use super::numbers::{from_dot, to_i8};
+use super::tokens::Place;
 
 /// Numbers multiplied at a time: what the compiler turns into vector instructions on any x86-64.
 const LANES: usize = 16;
+/// What the neighbours' vectors count in the vector of a row with its neighbours.
+const BEFORE: f32 = 0.5;
+const AFTER: f32 = 0.3;
 
 /// A vector of length one in 8-bit numbers and their common scale.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,6 +151,31 @@ impl Vectors {
             }
         }
         scores
+    }
+
+    /// The likeness of a row and its neighbours, taken as one text, to the query.
+    pub(super) fn window(&self, query: &Quantized, place: &Place) -> Option<f32> {
+        let own = self.row(place.row)?;
+        let near = |row: Option<usize>, factor| {
+            let (bytes, scale) = self.row(row?)?;
+            Some((bytes, scale * factor))
+        };
+        let parts = [
+            Some(own),
+            near(place.before, BEFORE),
+            near(place.after, AFTER),
+        ];
+        let parts: Vec<(&[i8], f32)> = parts.into_iter().flatten().collect();
+        let (mut likeness, mut square) = (0.0, 0.0);
+        for (n, (bytes, scale)) in parts.iter().enumerate() {
+            likeness += query.likeness(bytes, *scale);
+            for (m, (other, other_scale)) in parts.iter().take(n + 1).enumerate() {
+                // Each pair stands twice in the square of the sum, each part itself once.
+                let times = if n == m { 1.0 } else { 2.0 };
+                square += times * from_dot(dot(bytes, other)) * scale * other_scale;
+            }
+        }
+        (square > 0.0).then(|| likeness / square.sqrt())
     }
 
     /// The rows to compare, or `None` for all eligible ones.
