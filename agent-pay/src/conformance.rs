@@ -14,6 +14,7 @@
 
 mod budget;
 mod ledger;
+mod listing;
 
 use std::any::Any;
 use std::fmt;
@@ -27,6 +28,7 @@ use crate::ledger::Ledger;
 
 pub use budget::*;
 pub use ledger::*;
+pub use listing::*;
 
 /// An empty ledger to try the laws on.
 #[non_exhaustive]
@@ -112,12 +114,19 @@ macro_rules! ledger_conformance {
             each_hold_of_a_set_can_be_captured_by_itself
             capture_beyond_the_hold_is_refused
             holds_are_resolved_once
+            conflict_of_keys_names_the_difference
+            pinned_refusal_uses_its_key_up
+            deadline_counts_not_the_sweeper
+            reversal_is_a_batch_of_its_own
             expired_holds_cannot_be_captured_and_are_released
             reversal_takes_back_no_more_than_was_posted
             balance_beyond_64_bits_is_refused
             ledgers_of_assets_are_apart
             accounts_are_listed_in_pages
             statements_follow_the_journal_in_pages
+            journal_is_listed_in_pages
+            exchange_moves_both_ledgers_or_neither
+            exports_are_complete_and_close_at_the_balance
             racing_holds_never_exceed_the_credits
             journal_verifies_and_keeps_its_anchor
             budget_that_is_not_open_denies

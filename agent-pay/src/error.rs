@@ -10,6 +10,7 @@ use agent_core::{
 use crate::account::AccountName;
 use crate::batch::State;
 use crate::budget::{BudgetPath, Denial};
+use crate::journal::Difference;
 
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -77,9 +78,18 @@ pub enum Error {
         key: IdempotencyKey,
     },
     /// A key was used before with another body.
-    #[error("the key {} was used with another body", key.as_str())]
+    #[error("the key {} was used with another {differs}", key.as_str())]
     #[non_exhaustive]
     KeyReused {
+        /// The key.
+        key: IdempotencyKey,
+        /// The first difference found.
+        differs: Difference,
+    },
+    /// A batch that pins its refusal was refused before.
+    #[error("the key {} was used up by a refusal", key.as_str())]
+    #[non_exhaustive]
+    AlreadyFailed {
         /// The key.
         key: IdempotencyKey,
     },
@@ -178,6 +188,19 @@ impl Error {
         }
     }
 
+    /// Returns whether the balances or accounts of the moment refused, which another moment might
+    /// not: a transient failure of a transfer.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Insufficient(_)
+                | Self::OverBudget(_)
+                | Self::AccountNotFound { .. }
+                | Self::Overflow { .. }
+        )
+    }
+
     /// Wraps a backend's failure, for implementors outside this crate.
     #[must_use]
     pub fn backend(
@@ -217,6 +240,7 @@ impl Classify for Error {
             }
             Self::AccountDiffers { .. }
             | Self::KeyReused { .. }
+            | Self::AlreadyFailed { .. }
             | Self::Resolved { .. }
             | Self::Expired { .. }
             | Self::LimitDiffers { .. } => ErrorKind::Conflict,
@@ -245,6 +269,7 @@ impl Classify for Error {
             Self::AccountDiffers { .. } => "pay.account_differs",
             Self::KeyNotFound { .. } => "pay.key_not_found",
             Self::KeyReused { .. } => "pay.key_reused",
+            Self::AlreadyFailed { .. } => "pay.already_failed",
             Self::Resolved { .. } => "pay.resolved",
             Self::Expired { .. } => "pay.expired",
             Self::ExceedsHold { .. } => "pay.exceeds_hold",
@@ -266,6 +291,7 @@ impl Classify for Error {
             Self::AccountDiffers { .. } => "open the account with the guard it has",
             Self::KeyNotFound { .. } => "post the batch first, or correct the key",
             Self::KeyReused { .. } => "use one key for one body; derive it from the step",
+            Self::AlreadyFailed { .. } => "post again under a key of its own",
             Self::Resolved { .. } => "read the batch by its key and go on from its state",
             Self::Expired { .. } => "record what was spent with a spend of its own",
             Self::ExceedsHold { .. } => "capture at most the hold, and spend the rest by itself",

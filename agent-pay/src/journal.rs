@@ -5,248 +5,20 @@
 //! that a refused batch has written nothing.
 
 mod audit;
+mod differ;
 mod draft;
+mod row;
 
 use agent_core::{Amount, Asset, Digest, IdempotencyKey, Timestamp};
 
 use crate::account::{Account, AccountName};
 use crate::batch::{Batch, Body, Found, Receipt, Resolution, State, Transfer, TransferKind};
 use crate::error::{Error, Result};
-use crate::ledger::Anchor;
 use draft::Draft;
 
 pub use audit::Auditor;
-
-/// The end of the journal and the numbers given out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Head {
-    /// The last batch, 0 if there is none.
-    pub seq: u64,
-    /// The last transfer, 0 if there is none.
-    pub n_transfers: u64,
-    /// The last account, 0 if there is none.
-    pub n_accounts: u64,
-    /// When the last batch was posted.
-    pub at: Timestamp,
-    /// The hash of the last batch.
-    pub hash: Digest,
-}
-
-impl Head {
-    /// The head of an empty journal.
-    pub const EMPTY: Self = Self::new(0, 0, 0, Timestamp::EPOCH, Anchor::ROOT);
-
-    /// Creates a head, for backends that read it from storage.
-    #[must_use]
-    pub const fn new(
-        seq: u64,
-        n_transfers: u64,
-        n_accounts: u64,
-        at: Timestamp,
-        hash: Digest,
-    ) -> Self {
-        Self {
-            seq,
-            n_transfers,
-            n_accounts,
-            at,
-            hash,
-        }
-    }
-
-    /// Returns the part worth keeping elsewhere.
-    #[must_use]
-    pub const fn anchor(&self) -> Anchor {
-        Anchor::new(self.seq, self.hash)
-    }
-}
-
-/// How a journaled batch came to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Origin {
-    /// Posted by a caller.
-    Posted,
-    /// Captures the holds of another batch.
-    Captured,
-    /// Releases the holds of another batch.
-    Voided,
-    /// Releases the expired holds of another batch.
-    Expired,
-}
-
-impl Origin {
-    /// Returns the number the origin is stored as.
-    #[must_use]
-    pub const fn code(self) -> u8 {
-        match self {
-            Self::Posted => 0,
-            Self::Captured => 1,
-            Self::Voided => 2,
-            Self::Expired => 3,
-        }
-    }
-
-    /// Reads the number the origin is stored as.
-    ///
-    /// # Errors
-    /// `Corrupt` for an unknown number.
-    pub fn from_code(code: u8) -> Result<Self> {
-        match code {
-            0 => Ok(Self::Posted),
-            1 => Ok(Self::Captured),
-            2 => Ok(Self::Voided),
-            3 => Ok(Self::Expired),
-            _ => Err(Error::corrupt(format!("batch origin {code} is unknown"))),
-        }
-    }
-
-    /// Returns the state a resolution of this origin leaves a batch in.
-    const fn state(self) -> State {
-        match self {
-            Self::Posted | Self::Captured => State::Posted,
-            Self::Voided => State::Voided,
-            Self::Expired => State::Expired,
-        }
-    }
-
-    const fn transfer_kind(self) -> TransferKind {
-        match self {
-            Self::Posted => TransferKind::Posted,
-            Self::Captured => TransferKind::Captured,
-            Self::Voided => TransferKind::Voided,
-            Self::Expired => TransferKind::Expired,
-        }
-    }
-}
-
-/// A batch as it is journaled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BatchRow {
-    /// Its number, counted from 1.
-    pub seq: u64,
-    /// The key it was posted under; a resolution has none of its own.
-    pub key: Option<IdempotencyKey>,
-    /// The digest of the body that was posted.
-    pub request: Digest,
-    /// How it came to be.
-    pub origin: Origin,
-    /// The batch it resolves.
-    pub resolves: Option<u64>,
-    /// When it was posted.
-    pub at: Timestamp,
-    /// When its holds expire.
-    pub expires_at: Option<Timestamp>,
-    /// The number of its first transfer.
-    pub first_transfer: u64,
-    /// How many transfers it has.
-    pub n_transfers: u64,
-    /// The hash of the batch before it, this row, its transfers and the accounts it opened.
-    pub hash: Digest,
-}
-
-impl BatchRow {
-    /// Creates a row with the parts every batch has, for backends that read it from storage.
-    #[must_use]
-    pub const fn new(
-        seq: u64,
-        request: Digest,
-        origin: Origin,
-        at: Timestamp,
-        hash: Digest,
-    ) -> Self {
-        Self {
-            seq,
-            key: None,
-            request,
-            origin,
-            resolves: None,
-            at,
-            expires_at: None,
-            first_transfer: 0,
-            n_transfers: 0,
-            hash,
-        }
-    }
-
-    /// Computes the hash the row must have behind `before`.
-    #[must_use]
-    pub fn chain(&self, before: &Digest, opened: &[Account], transfers: &[TransferRow]) -> Digest {
-        let mut body = Body::new("agent-pay journal v1");
-        body.bytes(before.as_bytes()).count(self.seq);
-        body.text(self.key.as_ref().map_or("", IdempotencyKey::as_str));
-        body.bytes(self.request.as_bytes())
-            .byte(self.origin.code())
-            .count(self.resolves.unwrap_or(0))
-            .number(self.at.as_unix_ms())
-            .optional(self.expires_at.map(Timestamp::as_unix_ms))
-            .count(self.first_transfer)
-            .count(self.n_transfers);
-        for account in opened {
-            body.byte(b'a').count(account.id).asset(account.asset);
-            body.text(account.name.as_str()).byte(account.guard.code());
-        }
-        for transfer in transfers {
-            body.byte(b't').count(transfer.id).count(transfer.batch);
-            body.count(transfer.debit).count(transfer.credit);
-            body.number(transfer.units).byte(transfer.kind.code());
-            body.count(transfer.hold.unwrap_or(0));
-        }
-        body.digest()
-    }
-}
-
-/// A transfer as it is journaled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TransferRow {
-    /// Its number, counted from 1.
-    pub id: u64,
-    /// The batch it belongs to.
-    pub batch: u64,
-    /// The debited account.
-    pub debit: u64,
-    /// The credited account.
-    pub credit: u64,
-    /// How much, in smallest units.
-    pub units: i64,
-    /// What it does.
-    pub kind: TransferKind,
-    /// The hold it resolves.
-    pub hold: Option<u64>,
-}
-
-impl TransferRow {
-    /// Creates a row that resolves nothing.
-    #[must_use]
-    pub const fn new(
-        id: u64,
-        batch: u64,
-        debit: u64,
-        credit: u64,
-        units: i64,
-        kind: TransferKind,
-    ) -> Self {
-        Self {
-            id,
-            batch,
-            debit,
-            credit,
-            units,
-            kind,
-            hold: None,
-        }
-    }
-
-    /// Sets the hold it resolves.
-    #[must_use]
-    pub const fn with_hold(mut self, hold: Option<u64>) -> Self {
-        self.hold = hold;
-        self
-    }
-}
+pub use differ::Difference;
+pub use row::{BatchRow, Head, Journaled, Origin, TransferRow};
 
 /// Everything one write changes. A backend stores all of it or nothing.
 #[derive(Debug)]
@@ -313,30 +85,67 @@ pub trait Book {
     /// # Errors
     /// Those of the storage.
     fn expired(&self, now: Timestamp, limit: usize) -> Result<Vec<u64>>;
+    /// Returns the digest of the body whose refusal used a key up.
+    ///
+    /// # Errors
+    /// Those of the storage.
+    fn refusal(&self, key: &IdempotencyKey) -> Result<Option<Digest>>;
     /// Stores a write.
     ///
     /// # Errors
     /// Those of the storage; the transaction must be rolled back then.
     fn put(&mut self, commit: &Commit<'_>) -> Result<()>;
+    /// Stores that the refusal of a body used its key up.
+    ///
+    /// # Errors
+    /// Those of the storage; the transaction must be rolled back then.
+    fn put_refusal(&mut self, key: &IdempotencyKey, request: &Digest) -> Result<()>;
 }
 
 /// Posts a batch; see [`Ledger::post`](crate::Ledger::post).
 ///
 /// # Errors
-/// Those of the contract. Unless the storage failed, nothing is written.
+/// Those of the contract. Unless the storage failed, nothing is written but the note that a pinned
+/// refusal used its key up: a caller that rolls back on every error loses that note.
 pub fn post<B: Book + ?Sized>(book: &mut B, batch: &Batch) -> Result<Receipt> {
     let request = batch.digest()?;
     if let Some(row) = book.batch_by_key(&batch.key)? {
         if row.request != request {
+            let posted = receipt(book, &row, batch.key.clone())?;
             return Err(Error::KeyReused {
                 key: batch.key.clone(),
+                differs: Difference::between(batch, &row, &posted.transfers),
             });
         }
         return receipt(book, &row, batch.key.clone());
     }
+    if let Some(refused) = book.refusal(&batch.key)? {
+        return Err(already_failed(batch, refused == request));
+    }
+    match post_new(book, batch, request) {
+        Err(error) if batch.pins_refusal && error.is_refusal() => {
+            book.put_refusal(&batch.key, &request)?;
+            Err(error)
+        }
+        answer => answer,
+    }
+}
+
+fn already_failed(batch: &Batch, is_same: bool) -> Error {
+    let key = batch.key.clone();
+    if is_same {
+        Error::AlreadyFailed { key }
+    } else {
+        let differs = Difference::Entries;
+        Error::KeyReused { key, differs }
+    }
+}
+
+fn post_new<B: Book + ?Sized>(book: &mut B, batch: &Batch, request: Digest) -> Result<Receipt> {
     let mut draft = Draft::begin(book, request, Origin::Posted)?;
     draft.row.key = Some(batch.key.clone());
     draft.row.expires_at = batch.expires_at;
+    draft.row.memo.clone_from(&batch.memo);
     if batch.expires_at.is_some_and(|end| end <= draft.row.at) {
         return Err(Error::invalid("batch", "its holds are expired already"));
     }
@@ -428,7 +237,17 @@ pub fn find<B: Book + ?Sized>(book: &B, key: &IdempotencyKey) -> Result<Option<F
             done.origin.state(),
             Some(receipt(book, &done, key.clone())?),
         ),
-        None if posted.transfers.iter().any(holds) => (State::Pending, None),
+        None if posted.transfers.iter().any(holds) => {
+            let now = book.now().max(book.head()?.at);
+            let is_over = row.expires_at.is_some_and(|end| end <= now);
+            // The deadline counts, not the sweeper that releases what is over.
+            let state = if is_over {
+                State::Expired
+            } else {
+                State::Pending
+            };
+            (state, None)
+        }
         None => (State::Posted, None),
     };
     Ok(Some(Found {
@@ -473,8 +292,28 @@ fn finish<B: Book + ?Sized>(
     draft.commit(book, key)
 }
 
+/// Reads a stored batch whole, for pages of the journal.
+///
+/// # Errors
+/// Those of the storage.
+pub fn journaled<B: Book + ?Sized>(book: &B, row: BatchRow) -> Result<Journaled> {
+    let transfers = named(book, &row)?;
+    Ok(Journaled { row, transfers })
+}
+
 /// Names the accounts of a stored batch.
 fn receipt<B: Book + ?Sized>(book: &B, row: &BatchRow, key: IdempotencyKey) -> Result<Receipt> {
+    let transfers = named(book, row)?;
+    Ok(Receipt::new(
+        row.seq,
+        key,
+        row.at,
+        row.expires_at,
+        transfers,
+    ))
+}
+
+fn named<B: Book + ?Sized>(book: &B, row: &BatchRow) -> Result<Vec<Transfer>> {
     let transfers = book.transfers(row)?;
     let mut named = Vec::with_capacity(transfers.len());
     for transfer in &transfers {
@@ -484,7 +323,7 @@ fn receipt<B: Book + ?Sized>(book: &B, row: &BatchRow, key: IdempotencyKey) -> R
             &book.account(transfer.credit)?,
         ));
     }
-    Ok(Receipt::new(row.seq, key, row.at, row.expires_at, named))
+    Ok(named)
 }
 
 /// Names the accounts of a stored transfer.

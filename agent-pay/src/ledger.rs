@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use crate::account::{Account, AccountName, AccountQuery};
 use crate::batch::{Batch, Found, Receipt, Resolution, Transfer};
 use crate::error::{Error, Result};
+use crate::journal::Journaled;
 
 /// The end of the journal: how much there is and the hash of its last batch, which covers all
 /// before it. Kept elsewhere, it proves later that nothing was cut off or rewritten.
@@ -142,6 +143,37 @@ impl StatementQuery {
     }
 }
 
+/// Which batches of the journal to list.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct JournalQuery {
+    /// Continue behind this batch; 0 is the start.
+    pub after: u64,
+    /// The most batches returned, at most [`JournalQuery::LIMIT_MAX`].
+    pub limit: usize,
+}
+
+impl JournalQuery {
+    /// The most batches of one page: with the most transfers each, a few megabytes.
+    pub const LIMIT_MAX: usize = 256;
+
+    /// Asks for the page behind the batch `after`; 0 is the start.
+    #[must_use]
+    pub const fn new(after: u64) -> Self {
+        Self {
+            after,
+            limit: Self::LIMIT_MAX,
+        }
+    }
+
+    /// Sets the size of a page. Default: [`Self::LIMIT_MAX`], which is also the most.
+    #[must_use]
+    pub fn with_limit(mut self, limit: usize) -> Self {
+        self.limit = limit.min(Self::LIMIT_MAX);
+        self
+    }
+}
+
 /// Keeps accounts in double entry, one ledger per asset.
 ///
 /// This is the contract for _implementors_. Transfers are immutable: a hold is resolved by a new
@@ -155,8 +187,8 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `Exhausted` ([`Error::Insufficient`]) if a guard refuses an entry, `NotFound` for an
-    /// account that is not open, `Conflict` for a key used with another body or an account open
-    /// with another guard, `Invalid` for a malformed batch, holds that are expired from the
+    /// account that is not open, `Conflict` for a key used with another body or used up by a pinned
+    /// refusal or an account open with another guard, `Invalid` for a malformed batch, holds that are expired from the
     /// start, or a balance beyond 64 bits.
     ///
     /// # Cancel safety
@@ -199,6 +231,15 @@ pub trait Ledger: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Cancel safe.
     async fn statement(&self, query: StatementQuery) -> Result<Vec<Transfer>>;
+
+    /// Lists the batches of the journal with their transfers, in their order.
+    ///
+    /// # Errors
+    /// Those of the backend.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn journal(&self, query: JournalQuery) -> Result<Vec<Journaled>>;
 
     /// Sums each ledger, in the order of the assets, on one snapshot.
     ///
@@ -251,6 +292,21 @@ pub trait LedgerExt: Ledger {
                 account: name,
             })
     }
+
+    /// Takes back whatever the batch posted under a key moved, once, as new transfers in one
+    /// batch. What was held and not captured is not moved and stays as it is.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown key, `Invalid` if nothing is posted, `Exhausted` if a guarded
+    /// account has passed on what it got.
+    ///
+    /// # Cancel safety
+    /// Atomic: repeating it is harmless.
+    async fn reverse(&self, key: IdempotencyKey) -> Result<Receipt> {
+        let found = self.find(key.clone()).await?;
+        let found = found.ok_or(Error::KeyNotFound { key })?;
+        self.post(found.reversal()?).await
+    }
 }
 
 impl<L: Ledger + ?Sized> LedgerExt for L {}
@@ -279,6 +335,10 @@ impl<L: Ledger + ?Sized> Ledger for Arc<L> {
 
     async fn statement(&self, query: StatementQuery) -> Result<Vec<Transfer>> {
         (**self).statement(query).await
+    }
+
+    async fn journal(&self, query: JournalQuery) -> Result<Vec<Journaled>> {
+        (**self).journal(query).await
     }
 
     async fn trial_balance(&self) -> Result<Vec<TrialBalance>> {

@@ -8,10 +8,13 @@ pub mod budget;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+mod exchange;
+pub mod export;
 pub mod journal;
 pub mod layer;
 mod ledger;
 mod rate_card;
+mod ratio;
 mod spend;
 
 pub use account::{Account, AccountName, AccountQuery, Balances, Guard};
@@ -21,8 +24,10 @@ pub use budget::{
     SetLimit, Settle, Settled,
 };
 pub use error::{Error, Result, Shortfall};
-pub use ledger::{Anchor, Ledger, LedgerExt, StatementQuery, TrialBalance, Verified};
+pub use exchange::{Exchange, ExchangeRate, Exchanged};
+pub use ledger::{Anchor, JournalQuery, Ledger, LedgerExt, StatementQuery, TrialBalance, Verified};
 pub use rate_card::{Price, RateCard, Rounding};
+pub use ratio::Ratio;
 pub use spend::{
     Attribution, SpendBy, SpendQuery, SpendReport, SpendRow, TaskEconomics, UsageEntry,
     cost_per_successful_task,

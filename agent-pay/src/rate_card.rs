@@ -6,6 +6,7 @@ use agent_core::{Amount, Asset, Unit, Usage};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::ratio::Ratio;
 
 /// What happens to a fraction of the smallest unit, once, on the sum of a usage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,15 +222,19 @@ impl RateCard {
         if self.find(resource, Unit::Calls).is_some() {
             sum = sum.plus(self.exact(resource, &Usage::new().with(Unit::Calls, 1))?)?;
         }
-        sum.round(Rounding::Up, self.asset)
+        rounded(sum, Rounding::Up, self.asset)
     }
 
     fn sum(&self, resource: &str, usage: &Usage, rounding: Rounding) -> Result<Amount> {
-        self.exact(resource, usage)?.round(rounding, self.asset)
+        rounded(self.exact(resource, usage)?, rounding, self.asset)
     }
 
-    fn exact(&self, resource: &str, usage: &Usage) -> Result<Ratio> {
-        let mut sum = Ratio { n: 0, d: 1 };
+    /// Returns what a usage costs in smallest units, not rounded.
+    ///
+    /// # Errors
+    /// As [`RateCard::price`].
+    pub fn exact(&self, resource: &str, usage: &Usage) -> Result<Ratio> {
+        let mut sum = Ratio::ZERO;
         for (unit, quantity) in usage.iter().filter(|(_unit, quantity)| *quantity > 0) {
             let Some((amount, per)) = self.find(resource, unit) else {
                 return Err(Error::Unpriced {
@@ -238,11 +243,7 @@ impl RateCard {
                     unit,
                 });
             };
-            let cost = Ratio {
-                n: amount.times(quantity)?.units(),
-                d: i128::from(per),
-            };
-            sum = sum.plus(cost)?;
+            sum = sum.plus(Ratio::new(amount.times(quantity)?.units(), per.into())?)?;
         }
         Ok(sum)
     }
@@ -306,65 +307,14 @@ fn check_pattern(pattern: &str) -> Result<()> {
     Ok(())
 }
 
-/// A sum of prices before it is rounded. Neither part is negative.
-#[derive(Clone, Copy)]
-struct Ratio {
-    n: i128,
-    d: i128,
-}
-
-impl Ratio {
-    fn plus(self, other: Self) -> Result<Self> {
-        let common = gcd(self.d, other.d);
-        let of_self = other.d.checked_div(common);
-        let of_other = self.d.checked_div(common);
-        let sum = || {
-            let n = self.n.checked_mul(of_self?)?;
-            let n = n.checked_add(other.n.checked_mul(of_other?)?)?;
-            Some(Self {
-                n,
-                d: self.d.checked_mul(of_self?)?,
-            })
-        };
-        sum().ok_or_else(too_large)
-    }
-
-    fn max(self, other: Self) -> Result<Self> {
-        let left = self.n.checked_mul(other.d).ok_or_else(too_large)?;
-        let right = other.n.checked_mul(self.d).ok_or_else(too_large)?;
-        Ok(if left >= right { self } else { other })
-    }
-
-    fn round(self, rounding: Rounding, asset: Asset) -> Result<Amount> {
-        let extra = match rounding {
-            // The floor of n/d + 1/2 is the floor of (2n + d) / 2d.
-            Rounding::HalfUp => {
-                let n = self.n.checked_mul(2).and_then(|n| n.checked_add(self.d));
-                let units = n.and_then(|n| n.checked_div(self.d.checked_mul(2)?));
-                return in_range(units, asset);
-            }
-            Rounding::Up => self.d.checked_sub(1),
-        };
-        let n = extra.and_then(|extra| self.n.checked_add(extra));
-        in_range(n.and_then(|n| n.checked_div(self.d)), asset)
-    }
-}
-
-fn in_range(units: Option<i128>, asset: Asset) -> Result<Amount> {
-    let amount = Amount::from_units(units.ok_or_else(too_large)?, asset);
+fn rounded(sum: Ratio, rounding: Rounding, asset: Asset) -> Result<Amount> {
+    let units = match rounding {
+        Rounding::HalfUp => sum.half_up()?,
+        Rounding::Up => sum.ceil()?,
+    };
+    let amount = Amount::from_units(units, asset);
     amount.units_i64()?;
     Ok(amount)
-}
-
-fn gcd(mut a: i128, mut b: i128) -> i128 {
-    while b != 0 {
-        (a, b) = (b, a.checked_rem(b).unwrap_or(0));
-    }
-    a
-}
-
-fn too_large() -> Error {
-    Error::invalid("usage", "its price does not fit")
 }
 
 impl TryFrom<Written> for RateCard {

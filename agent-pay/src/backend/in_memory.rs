@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use agent_core::{Asset, Clock, Env, IdempotencyKey, Timestamp};
+use agent_core::{Asset, Clock, Digest, Env, IdempotencyKey, Timestamp};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use crate::account::{Account, AccountName, AccountQuery};
 use crate::batch::{Batch, Found, Receipt, Resolution, Transfer};
 use crate::error::{Error, Result};
-use crate::journal::{self, Auditor, BatchRow, Book, Commit, Head, TransferRow};
-use crate::ledger::{Anchor, Ledger, StatementQuery, TrialBalance, Verified};
+use crate::journal::{self, Auditor, BatchRow, Book, Commit, Head, Journaled, TransferRow};
+use crate::ledger::{Anchor, JournalQuery, Ledger, StatementQuery, TrialBalance, Verified};
 
 /// A ledger in memory. It survives nothing.
 #[derive(Debug)]
@@ -27,6 +27,7 @@ struct State {
     names: BTreeMap<(Asset, AccountName), u64>,
     batches: BTreeMap<u64, BatchRow>,
     keys: BTreeMap<IdempotencyKey, u64>,
+    refusals: BTreeMap<IdempotencyKey, Digest>,
     resolutions: BTreeMap<u64, u64>,
     transfers: BTreeMap<u64, TransferRow>,
     /// Expiry and number of the batches that wait; those without an expiry are last.
@@ -45,6 +46,7 @@ impl InMemoryLedger {
                 names: BTreeMap::new(),
                 batches: BTreeMap::new(),
                 keys: BTreeMap::new(),
+                refusals: BTreeMap::new(),
                 resolutions: BTreeMap::new(),
                 transfers: BTreeMap::new(),
                 pending: BTreeSet::new(),
@@ -110,6 +112,15 @@ impl Book for Locked<'_> {
         let from = (Some(Timestamp::from_unix_ms(i64::MIN)), 0);
         let due = self.state.pending.range(from..=(Some(now), u64::MAX));
         Ok(due.take(limit).map(|(_at, seq)| *seq).collect())
+    }
+
+    fn refusal(&self, key: &IdempotencyKey) -> Result<Option<Digest>> {
+        Ok(self.state.refusals.get(key).copied())
+    }
+
+    fn put_refusal(&mut self, key: &IdempotencyKey, request: &Digest) -> Result<()> {
+        self.state.refusals.insert(key.clone(), *request);
+        Ok(())
     }
 
     fn put(&mut self, commit: &Commit<'_>) -> Result<()> {
@@ -212,6 +223,15 @@ impl Ledger for InMemoryLedger {
 
     async fn statement(&self, query: StatementQuery) -> Result<Vec<Transfer>> {
         self.with(|book| book.statement(&query))
+    }
+
+    async fn journal(&self, query: JournalQuery) -> Result<Vec<Journaled>> {
+        self.with(|book| {
+            let rows = book.state.batches.range(query.after.saturating_add(1)..);
+            let rows = rows.take(query.limit.min(JournalQuery::LIMIT_MAX));
+            rows.map(|(_seq, row)| journal::journaled(book, row.clone()))
+                .collect()
+        })
     }
 
     async fn trial_balance(&self) -> Result<Vec<TrialBalance>> {

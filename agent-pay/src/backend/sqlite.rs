@@ -27,8 +27,8 @@ use crate::budget::{
     Settled, sync,
 };
 use crate::error::Result;
-use crate::journal;
-use crate::ledger::{Anchor, Ledger, StatementQuery, TrialBalance, Verified};
+use crate::journal::{self, Journaled};
+use crate::ledger::{Anchor, JournalQuery, Ledger, StatementQuery, TrialBalance, Verified};
 use book::TxBook;
 
 pub use usage::{SqliteMeter, record_usage, spend_report};
@@ -187,7 +187,12 @@ pub fn balances(
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn post(&self, batch: Batch) -> Result<Receipt> {
-        self.db.write(move |tx| post(tx, &batch)).await
+        let written = self.db.write(move |tx| match post(tx, &batch) {
+            // The note that the key is used up must be kept.
+            Err(error) if batch.pins_refusal && error.is_refusal() => Ok(Err(error)),
+            answer => answer.map(Ok),
+        });
+        written.await?
     }
 
     async fn resolve(&self, key: IdempotencyKey, resolution: Resolution) -> Result<Receipt> {
@@ -206,6 +211,10 @@ impl Ledger for SqliteLedger {
 
     async fn statement(&self, query: StatementQuery) -> Result<Vec<Transfer>> {
         self.db.read(move |tx| query::statement(tx, &query)).await
+    }
+
+    async fn journal(&self, query: JournalQuery) -> Result<Vec<Journaled>> {
+        self.db.read(move |tx| query::journal(tx, query)).await
     }
 
     async fn trial_balance(&self) -> Result<Vec<TrialBalance>> {

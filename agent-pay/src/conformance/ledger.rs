@@ -1,28 +1,28 @@
 //! The laws of accounts, batches and holds.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::{Amount, Asset, Classify, ErrorKind};
 
 use super::{Subject, at, key, name, usd};
-use crate::account::{AccountQuery, Guard};
+use crate::account::Guard;
 use crate::batch::{Batch, Entry, Resolution, State, TransferKind};
 use crate::error::Error;
-use crate::ledger::{Anchor, LedgerExt, StatementQuery};
+use crate::journal::Difference;
+use crate::ledger::LedgerExt;
 
-fn hold(k: &str, units: i64) -> Batch {
+pub(super) fn hold(k: &str, units: i64) -> Batch {
     let entry = Entry::hold(name("purse"), name("shop"), usd(units));
     Batch::new(key(k), vec![entry])
 }
 
-fn pay(k: &str, units: i64) -> Batch {
+pub(super) fn pay(k: &str, units: i64) -> Batch {
     let entry = Entry::post(name("purse"), name("shop"), usd(units));
     Batch::new(key(k), vec![entry])
 }
 
 /// Checks what is posted and pending from the purse.
-async fn purse_has(subject: &Subject, posted: i64, pending: i64) {
+pub(super) async fn purse_has(subject: &Subject, posted: i64, pending: i64) {
     let purse = subject.ledger.account(Asset::USD, name("purse")).await;
     let balances = purse.unwrap().balances;
     assert_eq!(
@@ -297,109 +297,97 @@ pub async fn balance_beyond_64_bits_is_refused(subject: Subject) {
     subject.ledger.verify(None).await.unwrap();
 }
 
-/// Accounts of one name in two assets have nothing in common, and each ledger balances.
-pub async fn ledgers_of_assets_are_apart(subject: Subject) {
+/// A conflict of keys names the first thing that differs.
+pub async fn conflict_of_keys_names_the_difference(subject: Subject) {
     let subject = subject.with_purse(100).await;
-    let yen = Asset::new("JPY", 0).unwrap();
-    let missing = Entry::post(name("purse"), name("shop"), Amount::from_units(1, yen));
-    let refused = subject
-        .ledger
-        .post(Batch::new(key("a"), vec![missing.clone()]))
-        .await;
-    assert!(matches!(refused, Err(Error::AccountNotFound { .. })));
-    let entries = vec![
-        Entry::open(yen, name("purse"), Guard::Unguarded),
-        Entry::open(yen, name("shop"), Guard::Unguarded),
-        missing,
+    let batch = pay("a", 10);
+    subject.ledger.post(batch.clone()).await.unwrap();
+    let entry = |entry| Batch::new(key("a"), vec![entry]);
+    let cases = [
+        (pay("a", 11), Difference::Amount),
+        (hold("a", 10), Difference::Kind),
+        (batch.clone().with_memo("x"), Difference::Memo),
+        (
+            batch.clone().with_expiry(at(&subject.clock, 5)),
+            Difference::Expiry,
+        ),
+        (
+            Batch::new(key("a"), [batch.clone().entries, batch.entries].concat()),
+            Difference::Count,
+        ),
+        (
+            entry(Entry::post(name("bank"), name("shop"), usd(10))),
+            Difference::Debit,
+        ),
+        (
+            entry(Entry::post(name("purse"), name("bank"), usd(10))),
+            Difference::Credit,
+        ),
     ];
-    subject
-        .ledger
-        .post(Batch::new(key("b"), entries))
-        .await
-        .unwrap();
+    for (other, expected) in cases {
+        let refused = subject.ledger.post(other).await.unwrap_err();
+        let found = match refused {
+            Error::KeyReused { differs, .. } => Ok(differs),
+            other => Err(other),
+        };
+        assert_eq!(found.unwrap(), expected);
+    }
+    purse_has(&subject, 10, 0).await;
+}
+
+/// A refusal uses the key up where the batch asks for that, and only there.
+pub async fn pinned_refusal_uses_its_key_up(subject: Subject) {
+    let subject = subject.with_purse(10).await;
+    let pinned = pay("p", 20).with_pinned_refusal();
+    // A layer may repeat the call, and the second answer says what the first did.
+    let refused = subject.ledger.post(pinned.clone()).await.unwrap_err();
+    assert!(matches!(
+        refused,
+        Error::Insufficient(_) | Error::AlreadyFailed { .. }
+    ));
+    let refused = subject.ledger.post(pay("free", 20)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Exhausted);
+    let more = Entry::post(name("bank"), name("purse"), usd(30));
+    let more = Batch::new(key("more"), vec![more]);
+    subject.ledger.post(more).await.unwrap();
+    let again = subject.ledger.post(pinned).await.unwrap_err();
+    assert!(matches!(again, Error::AlreadyFailed { .. }), "{again:?}");
+    let other = subject.ledger.post(pay("p", 1)).await.unwrap_err();
+    assert!(matches!(other, Error::KeyReused { .. }));
+    subject.ledger.post(pay("free", 20)).await.unwrap();
+    purse_has(&subject, 20, 0).await;
+}
+
+/// A hold whose time is over is expired for every reader, swept or not.
+pub async fn deadline_counts_not_the_sweeper(subject: Subject) {
+    let subject = subject.with_purse(100).await;
+    let held = hold("h", 60).with_expiry(at(&subject.clock, 10));
+    subject.ledger.post(held).await.unwrap();
+    subject.clock.advance(Duration::from_millis(9));
+    let found = subject.ledger.find(key("h")).await.unwrap().unwrap();
+    assert_eq!(found.state, State::Pending);
+    subject.clock.advance(Duration::from_millis(1));
+    let found = subject.ledger.find(key("h")).await.unwrap().unwrap();
+    assert_eq!((found.state, found.resolution), (State::Expired, None));
+    purse_has(&subject, 0, 60).await;
+    subject.ledger.expire(10).await.unwrap();
     purse_has(&subject, 0, 0).await;
-    let sums = subject.ledger.trial_balance().await.unwrap();
-    let assets: Vec<_> = sums.iter().map(|sum| sum.asset()).collect();
-    assert_eq!(assets, [yen, Asset::USD]);
-    assert!(sums.iter().all(|sum| sum.is_balanced()));
-    assert_eq!(sums[1].debits_posted, usd(100));
 }
 
-/// A query lists an account and those below it, in the order of the names, page by page.
-pub async fn accounts_are_listed_in_pages(subject: Subject) {
-    let subject = subject.with_purse(0).await;
-    let names = ["a/x", "a", "a-b", "a/y/z", "ab", "a/y"];
-    let opens = names.map(|n| Entry::open(Asset::USD, name(n), Guard::Unguarded));
-    let batch = Batch::new(key("open"), opens.to_vec());
-    subject.ledger.post(batch).await.unwrap();
-    let mut query = AccountQuery::under(Asset::USD, name("a")).with_limit(2);
-    let mut listed = Vec::new();
-    loop {
-        let page = subject.ledger.accounts(query.clone()).await.unwrap();
-        let Some(last) = page.last() else { break };
-        assert!(page.len() <= 2);
-        query = query.with_after(last.name.clone());
-        listed.extend(page.iter().map(|account| account.name.to_string()));
-    }
-    assert_eq!(listed, ["a", "a/x", "a/y", "a/y/z"]);
-    let nobody = subject.ledger.account(Asset::USD, name("nobody")).await;
-    assert_eq!(nobody.unwrap_err().kind(), ErrorKind::NotFound);
-}
-
-/// A statement lists every transfer of an account, on either side, in order, page by page.
-pub async fn statements_follow_the_journal_in_pages(subject: Subject) {
+/// What a batch moved is taken back once, by new transfers; the old ones stay.
+pub async fn reversal_is_a_batch_of_its_own(subject: Subject) {
     let subject = subject.with_purse(100).await;
-    for n in 1..=4 {
-        let k = format!("pay-{n}");
-        subject.ledger.post(pay(&k, n)).await.unwrap();
-    }
-    let mut query = StatementQuery::new(Asset::USD, name("purse")).with_limit(2);
-    let mut units = Vec::new();
-    loop {
-        let page = subject.ledger.statement(query.clone()).await.unwrap();
-        let Some(last) = page.last() else { break };
-        query = query.with_after(last.id);
-        units.extend(page.iter().map(|transfer| transfer.amount.units()));
-    }
-    assert_eq!(units, [100, 1, 2, 3, 4]);
-    let nobody = StatementQuery::new(Asset::USD, name("nobody"));
-    let refused = subject.ledger.statement(nobody).await;
-    assert_eq!(refused.unwrap_err().kind(), ErrorKind::NotFound);
-}
-
-/// Of racing holds exactly as many are admitted as the credits cover.
-pub async fn racing_holds_never_exceed_the_credits(subject: Subject) {
-    let subject = subject.with_purse(100).await;
-    let mut racers = tokio::task::JoinSet::new();
-    for n in 0..40 {
-        let ledger = Arc::clone(&subject.ledger);
-        racers.spawn(async move { ledger.post(hold(&format!("race-{n}"), 7)).await.is_ok() });
-    }
-    let admitted = racers.join_all().await;
-    assert_eq!(admitted.iter().filter(|ok| **ok).count(), 14);
-    purse_has(&subject, 0, 98).await;
+    subject.ledger.post(hold("h", 60)).await.unwrap();
+    let nothing = subject.ledger.reverse(key("h")).await.unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::Invalid);
+    let capture = Resolution::Capture(usd(25));
+    subject.ledger.resolve(key("h"), capture).await.unwrap();
+    let first = subject.ledger.reverse(key("h")).await.unwrap();
+    assert_eq!(subject.ledger.reverse(key("h")).await.unwrap(), first);
+    assert_eq!(first.transfers[0].kind, TransferKind::Reversed);
+    assert_eq!(first.transfers[0].amount, usd(25));
+    purse_has(&subject, 0, 0).await;
+    let found = subject.ledger.find(key("h")).await.unwrap().unwrap();
+    assert_eq!(found.resolution.unwrap().transfers[0].amount, usd(25));
     subject.ledger.verify(None).await.unwrap();
-}
-
-/// The journal verifies, and against an anchor taken earlier.
-pub async fn journal_verifies_and_keeps_its_anchor(subject: Subject) {
-    let empty = subject.ledger.verify(None).await.unwrap();
-    assert_eq!(empty.anchor, Anchor::new(0, Anchor::ROOT));
-    let subject = subject.with_purse(100).await;
-    let early = subject.ledger.verify(None).await.unwrap();
-    subject.ledger.post(hold("a", 40)).await.unwrap();
-    subject.ledger.post(hold("b", 40)).await.unwrap();
-    subject
-        .ledger
-        .resolve(key("a"), Resolution::Capture(usd(30)))
-        .await
-        .unwrap();
-    let late = subject.ledger.verify(Some(early.anchor)).await.unwrap();
-    assert_eq!((late.anchor.seq, late.n_transfers), (4, 4));
-    assert_eq!((late.n_accounts, late.n_pending), (3, 1));
-    let forged = Anchor::new(early.anchor.seq, late.anchor.hash);
-    let refused = subject.ledger.verify(Some(forged)).await.unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Corrupt);
-    let beyond = Anchor::new(99, late.anchor.hash);
-    assert!(subject.ledger.verify(Some(beyond)).await.is_err());
 }

@@ -14,6 +14,8 @@ pub(super) struct Draft {
     transfers: Vec<TransferRow>,
     /// At most two for each entry of a batch, so a search through them beats a map.
     accounts: Vec<Account>,
+    /// Their balances before the write, in the same order.
+    balances_before: Vec<Balances>,
 }
 
 /// Positions of the two sides in [`Draft::accounts`].
@@ -35,6 +37,7 @@ impl Draft {
             n_accounts: before.n_accounts,
             transfers: Vec::new(),
             accounts: Vec::new(),
+            balances_before: Vec::new(),
         })
     }
 
@@ -132,6 +135,7 @@ impl Draft {
         book: &mut B,
         key: IdempotencyKey,
     ) -> Result<Receipt> {
+        self.check_invariants()?;
         self.row.n_transfers = count(self.transfers.len())?;
         let seq = self.row.seq;
         let (mut opened, changed): (Vec<_>, Vec<_>) =
@@ -167,6 +171,43 @@ impl Draft {
         Ok(Receipt::new(row.seq, key, row.at, row.expires_at, named))
     }
 
+    /// Checks what every write keeps, by sums of its own: the accounts of each ledger changed as
+    /// much on the one side as on the other, and every guard holds.
+    fn check_invariants(&self) -> Result<()> {
+        let mut sides: Vec<(Asset, i128, i128)> = Vec::new();
+        for (account, before) in self.accounts.iter().zip(&self.balances_before) {
+            if !account.keeps_guard() {
+                let found = format!("a write would leave {} overdrawn", account.name);
+                return Err(Error::corrupt(found));
+            }
+            let now = account.balances;
+            let change = |now: i64, before: i64| i128::from(now).saturating_sub(before.into());
+            let posted = change(now.debits_posted, before.debits_posted)
+                .saturating_sub(change(now.credits_posted, before.credits_posted));
+            let pending = change(now.debits_pending, before.debits_pending)
+                .saturating_sub(change(now.credits_pending, before.credits_pending));
+            match sides.iter_mut().find(|side| side.0 == account.asset) {
+                Some(side) => {
+                    side.1 = side.1.saturating_add(posted);
+                    side.2 = side.2.saturating_add(pending);
+                }
+                None => sides.push((account.asset, posted, pending)),
+            }
+        }
+        match sides.iter().find(|side| side.1 != 0 || side.2 != 0) {
+            None => Ok(()),
+            Some((asset, _, _)) => {
+                let found = format!("a write would unbalance the ledger of {asset}");
+                Err(Error::corrupt(found))
+            }
+        }
+    }
+
+    fn add(&mut self, account: Account) {
+        self.balances_before.push(account.balances);
+        self.accounts.push(account);
+    }
+
     fn open<B: Book + ?Sized>(
         &mut self,
         book: &B,
@@ -183,7 +224,7 @@ impl Draft {
             });
         }
         self.n_accounts = next(self.n_accounts)?;
-        self.accounts.push(Account::new(
+        self.add(Account::new(
             self.n_accounts,
             asset,
             name.clone(),
@@ -329,7 +370,7 @@ impl Draft {
         let Some(account) = book.account_by_name(asset, name)? else {
             return Ok(None);
         };
-        self.accounts.push(account);
+        self.add(account);
         Ok(self.accounts.len().checked_sub(1))
     }
 
@@ -337,7 +378,7 @@ impl Draft {
         if let Some(at) = self.accounts.iter().position(|a| a.id == id) {
             return Ok(at);
         }
-        self.accounts.push(book.account(id)?);
+        self.add(book.account(id)?);
         self.accounts.len().checked_sub(1).ok_or_else(missing)
     }
 

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use crate::account::{Account, AccountQuery};
 use crate::batch::{Batch, Found, Receipt, Resolution, Transfer};
 use crate::error::{Error, Result};
-use crate::ledger::{Anchor, Ledger, StatementQuery, TrialBalance, Verified};
+use crate::journal::Journaled;
+use crate::ledger::{Anchor, JournalQuery, Ledger, StatementQuery, TrialBalance, Verified};
 
 /// How often calls go wrong, of a million.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,6 +105,10 @@ impl<L: Ledger> Ledger for Fault<L> {
     async fn statement(&self, query: StatementQuery) -> Result<Vec<Transfer>> {
         self.disturb(|| self.inner.statement(query.clone()), false)
             .await
+    }
+
+    async fn journal(&self, query: JournalQuery) -> Result<Vec<Journaled>> {
+        self.disturb(|| self.inner.journal(query), false).await
     }
 
     async fn trial_balance(&self) -> Result<Vec<TrialBalance>> {

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use crate::account::{Account, AccountQuery};
 use crate::batch::{Batch, Found, Receipt, Resolution, Transfer};
 use crate::error::Result;
-use crate::ledger::{Anchor, Ledger, StatementQuery, TrialBalance, Verified};
+use crate::journal::Journaled;
+use crate::ledger::{Anchor, JournalQuery, Ledger, StatementQuery, TrialBalance, Verified};
 
 /// Repeats a call while the ledger is unavailable. Every write of a ledger carries a key, so a
 /// repeated one has no second effect.
@@ -96,6 +97,10 @@ impl<L: Ledger> Ledger for Retry<L> {
 
     async fn statement(&self, query: StatementQuery) -> Result<Vec<Transfer>> {
         self.repeat(|| self.inner.statement(query.clone())).await
+    }
+
+    async fn journal(&self, query: JournalQuery) -> Result<Vec<Journaled>> {
+        self.repeat(|| self.inner.journal(query)).await
     }
 
     async fn trial_balance(&self) -> Result<Vec<TrialBalance>> {

@@ -16,13 +16,16 @@ const ACCOUNT_BY_NAME: &str = "SELECT id, asset, name, guard, opened_in, debits_
 const ACCOUNT_BY_ID: &str = "SELECT id, asset, name, guard, opened_in, debits_pending, \
      debits_posted, credits_pending, credits_posted FROM pay_account WHERE id = ?1";
 pub(super) const BATCHES: &str = "SELECT seq, key, request, origin, resolves, at_ms, expires_ms, \
-     first_transfer, n_transfers, hash FROM pay_batch ORDER BY seq";
+     first_transfer, n_transfers, hash, memo FROM pay_batch ORDER BY seq";
+pub(super) const BATCHES_AFTER: &str = "SELECT seq, key, request, origin, resolves, at_ms, \
+     expires_ms, first_transfer, n_transfers, hash, memo FROM pay_batch WHERE seq > ?1 \
+     ORDER BY seq LIMIT ?2";
 const BATCH_BY_KEY: &str = "SELECT seq, key, request, origin, resolves, at_ms, expires_ms, \
-     first_transfer, n_transfers, hash FROM pay_batch WHERE key = ?1";
+     first_transfer, n_transfers, hash, memo FROM pay_batch WHERE key = ?1";
 const BATCH_BY_SEQ: &str = "SELECT seq, key, request, origin, resolves, at_ms, expires_ms, \
-     first_transfer, n_transfers, hash FROM pay_batch WHERE seq = ?1";
+     first_transfer, n_transfers, hash, memo FROM pay_batch WHERE seq = ?1";
 const BATCH_BY_RESOLVED: &str = "SELECT seq, key, request, origin, resolves, at_ms, expires_ms, \
-     first_transfer, n_transfers, hash FROM pay_batch WHERE resolves = ?1";
+     first_transfer, n_transfers, hash, memo FROM pay_batch WHERE resolves = ?1";
 pub(super) const TRANSFERS: &str =
     "SELECT id, batch, debit, credit, units, kind, hold FROM pay_transfer ORDER BY id";
 const TRANSFERS_OF: &str = "SELECT id, batch, debit, credit, units, kind, hold FROM pay_transfer \
@@ -154,6 +157,20 @@ impl Book for TxBook<'_, '_> {
         Ok(due)
     }
 
+    fn refusal(&self, key: &IdempotencyKey) -> Result<Option<Digest>> {
+        let statement = "SELECT request FROM pay_refusal WHERE key = ?1";
+        let read = |row: &Row<'_>| Ok(Digest::from_bytes(column(row, 0)?));
+        self.one(statement, [key.as_str()], read, "find a refusal")
+    }
+
+    fn put_refusal(&mut self, key: &IdempotencyKey, request: &Digest) -> Result<()> {
+        self.change(
+            "INSERT INTO pay_refusal (key, request) VALUES (?1, ?2)",
+            params![key.as_str(), request.as_bytes()],
+            "pin a refusal",
+        )
+    }
+
     fn put(&mut self, commit: &Commit<'_>) -> Result<()> {
         self.put_batch(commit)?;
         for t in commit.transfers {
@@ -229,7 +246,8 @@ impl TxBook<'_, '_> {
         let expires_ms = batch.expires_at.map(Timestamp::as_unix_ms);
         self.change(
             "INSERT INTO pay_batch (seq, key, request, origin, resolves, at_ms, expires_ms, \
-             first_transfer, n_transfers, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+             first_transfer, n_transfers, hash, memo) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
                 stored(batch.seq)?,
                 batch.key.as_ref().map(IdempotencyKey::as_str),
@@ -241,6 +259,7 @@ impl TxBook<'_, '_> {
                 stored(batch.first_transfer)?,
                 stored(batch.n_transfers)?,
                 batch.hash.as_bytes(),
+                batch.memo,
             ],
             "append a batch",
         )?;
@@ -341,6 +360,7 @@ pub(super) fn batch(row: &Row<'_>) -> Result<BatchRow> {
     batch.expires_at = expires_ms.map(Timestamp::from_unix_ms);
     batch.first_transfer = number(row, 7)?;
     batch.n_transfers = number(row, 8)?;
+    batch.memo = column(row, 10)?;
     Ok(batch)
 }
 

@@ -7,13 +7,14 @@ use agent_core::store::{Tx, sql};
 use rusqlite::{Params, Row, params};
 
 use super::book::{
-    ACCOUNT, AssetText, BATCHES, TRANSFERS, TxBook, account, batch, number, stored, transfer,
+    ACCOUNT, AssetText, BATCHES, BATCHES_AFTER, TRANSFERS, TxBook, account, batch, number, stored,
+    transfer,
 };
 use crate::account::{Account, AccountQuery};
 use crate::batch::Transfer;
 use crate::error::{Error, Result};
-use crate::journal::{self, Auditor, Book, TransferRow};
-use crate::ledger::{Anchor, StatementQuery, TrialBalance, Verified};
+use crate::journal::{self, Auditor, Book, Journaled, TransferRow};
+use crate::ledger::{Anchor, JournalQuery, StatementQuery, TrialBalance, Verified};
 
 fn list<T>(
     tx: &Tx<'_>,
@@ -88,6 +89,19 @@ pub(super) fn statement(tx: &Tx<'_>, query: &StatementQuery) -> Result<Vec<Trans
             let (debit, credit) = (book.account(row.debit)?, book.account(row.credit)?);
             Ok(journal::name_transfer(row, &debit, &credit))
         })
+        .collect()
+}
+
+pub(super) fn journal(tx: &Tx<'_>, query: JournalQuery) -> Result<Vec<Journaled>> {
+    let book = TxBook::new(tx);
+    let limit = query.limit.min(JournalQuery::LIMIT_MAX);
+    let values = params![
+        stored(query.after)?,
+        i64::try_from(limit).unwrap_or(i64::MAX)
+    ];
+    let rows = list(tx, BATCHES_AFTER, values, batch)?;
+    rows.into_iter()
+        .map(|row| journal::journaled(&book, row))
         .collect()
 }
 

@@ -1,7 +1,8 @@
 //! The tables of the ledger.
 
 /// The migrations, in order.
-pub(super) const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
 CREATE TABLE pay_head (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     seq INTEGER NOT NULL,
@@ -77,4 +78,12 @@ CREATE TABLE pay_usage (
     UNIQUE (source, id)
 ) STRICT;
 CREATE INDEX pay_usage_at ON pay_usage (at_ms);
-"];
+",
+    "
+ALTER TABLE pay_batch ADD COLUMN memo TEXT;
+CREATE TABLE pay_refusal (
+    key TEXT PRIMARY KEY,
+    request BLOB NOT NULL CHECK (length(request) = 32)
+) STRICT, WITHOUT ROWID;
+",
+];
