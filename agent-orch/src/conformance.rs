@@ -43,7 +43,10 @@ pub use control::{
     a_canceled_tree_can_do_nothing, a_paused_task_hears_its_answer_when_it_goes_on,
     a_paused_tree_stands_still, a_run_is_controlled_as_a_whole,
 };
-pub use drift::a_drifted_step_is_migrated_once_it_is_done;
+pub use drift::{
+    a_drifted_step_is_migrated_once_it_is_done, a_fork_at_a_drifted_step_does_the_rest_anew,
+    no_fork_passes_over_a_step_in_doubt,
+};
 pub use history::{
     a_fork_acts_nothing_again, a_fork_knows_nothing_of_later, everything_ends,
     records_fold_to_what_is,
@@ -640,6 +643,8 @@ macro_rules! journal_conformance {
             a_fork_acts_nothing_again,
             a_fork_knows_nothing_of_later,
             a_drifted_step_is_migrated_once_it_is_done,
+            a_fork_at_a_drifted_step_does_the_rest_anew,
+            no_fork_passes_over_a_step_in_doubt,
             a_schedule_fires_once_for_each_moment,
             missed_firings_are_made_up_for_as_said,
             an_overlapping_firing_is_left_out,

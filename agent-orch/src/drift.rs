@@ -2,7 +2,8 @@
 //!
 //! A resumed step with another effect than the recorded one drifts. Without a rule that is a
 //! failure, which the recovery table handles. A host that changed its code on purpose registers a
-//! [`Migrate`]: for each such step it keeps a value or has the step done again.
+//! [`Migrate`]: for each such step it keeps a value, has the step done again, or forks the attempt
+//! there, so that the new code does everything from that step on.
 
 use std::sync::Arc;
 
@@ -72,8 +73,16 @@ impl Drifted {
 pub enum Migration {
     /// It stays done and returns this; often the recorded value, in the form the code expects.
     Keep(Value),
-    /// It is done again, with the code's effect. What the recorded one did stays done.
+    /// It is done again, with the code's effect, under a key of its own. What the recorded one did
+    /// stays done, and its undo action stays armed.
     Redo,
+    /// As [`Migration::Redo`] for it and for every step that was recorded after it in the round and
+    /// stage. Waits that began later begin anew and give the signals they took back; questions asked
+    /// later are asked again. Tasks delegated later are not: their names find them as they are.
+    ///
+    /// While one of those steps is in doubt, or where an erased record hides their order, the step
+    /// is a failure of class conflict instead.
+    Fork,
     /// It is a failure of class conflict, as without a rule.
     Fail,
 }

@@ -142,6 +142,12 @@ pub(crate) struct StepThen {
     /// The key under which the other side knows it.
     pub(crate) key: String,
     pub(crate) failure: Option<Value>,
+    /// The first record about it: the order of the steps.
+    #[serde(default)]
+    pub(crate) first: u64,
+    /// The digest of what it returned.
+    #[serde(default)]
+    pub(crate) result: Option<Digest>,
 }
 
 /// A task as it stood, with its steps and questions.
@@ -171,9 +177,11 @@ impl Then {
             "effect.done" => StepState::Done,
             "effect.failed" => StepState::Failed,
             "effect.in_doubt" => StepState::Unknown,
-            "task.forked" | "request.asked" | "request.answered" | "request.closed" => {
+            "task.forked" | "step.migrated" | "request.asked" | "request.answered"
+            | "request.closed" => {
                 let known = match kind {
                     "task.forked" => self.carried(record),
+                    "step.migrated" => self.migrated(record),
                     _ => self.asked(record),
                 };
                 return known.ok_or_else(|| self.gone(record));
@@ -200,6 +208,31 @@ impl Then {
         Some(())
     }
 
+    /// Forgets the steps that are done anew, or gives the step the value it keeps.
+    fn migrated(&mut self, record: &Record) -> Option<()> {
+        let payload = record.payload.as_ref()?;
+        let (round, stage) = (self.task.round, self.task.stage);
+        let named = |name: &Value, ordinal: &Value| {
+            let ordinal = u32::try_from(ordinal.as_u64()?).ok()?;
+            Some((round, stage, name.as_str()?.to_owned(), ordinal))
+        };
+        let name = named(payload.get("step")?, payload.get("ordinal")?)?;
+        if payload.get("how")? == "keep" {
+            let step = self.steps.get_mut(&name)?;
+            step.digest = serde_json::from_value(payload.get("to")?.clone()).ok()?;
+            let result = payload.get("result").cloned().unwrap_or_default();
+            step.result = serde_json::from_value(result).ok()?;
+            return Some(());
+        }
+        self.steps.remove(&name);
+        let others = payload.get("forgotten").and_then(Value::as_array);
+        for forgotten in others.into_iter().flatten() {
+            let name = named(forgotten.get(0)?, forgotten.get(1)?)?;
+            self.steps.remove(&name);
+        }
+        Some(())
+    }
+
     fn asked(&mut self, record: &Record) -> Option<()> {
         let id = record.payload.as_ref()?.get("request")?;
         let id: RequestId = serde_json::from_value(id.clone()).ok()?;
@@ -218,6 +251,12 @@ impl Then {
         );
         let n_try = u32::try_from(part("try")?.as_u64()?).ok()?;
         let failure = part("failure").filter(|f| !f.is_null()).cloned();
+        let result = match part("result") {
+            Some(digest) => serde_json::from_value(digest.clone()).ok()?,
+            None => None,
+        };
+        let known = self.steps.get(&name);
+        let first = known.map_or(record.seq, |step| step.first);
         // An outcome without an intent of its own names the effect itself.
         if let (Some(digest), Some(key)) = (part("digest"), part("key")) {
             let step = StepThen {
@@ -228,12 +267,15 @@ impl Then {
                 intent: Some(record.seq).filter(|_| state == StepState::Intended),
                 key: key.as_str()?.to_owned(),
                 failure,
+                first,
+                result,
             };
             self.steps.insert(name, step);
             return Some(());
         }
         let step = self.steps.get_mut(&name)?;
         (step.state, step.n_try, step.failure) = (state.name().to_owned(), n_try, failure);
+        step.result = result;
         Some(())
     }
 }

@@ -20,7 +20,7 @@ pub(crate) use recover::unwind;
 pub(crate) use step::step_key_at;
 pub use step::{
     IntentDecision, KnownStep, OutcomeDecision, StepState, decide_intent, decide_outcome,
-    is_intent_durable, state_after, step_key,
+    is_intent_durable, state_after, step_key, step_key_anew,
 };
 
 /// What a transition writes beside the task itself.

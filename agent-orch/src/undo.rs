@@ -67,16 +67,18 @@ pub struct Undo {
     pub effect: Effect,
     /// What the step returned; none if it is not known whether its effect happened.
     pub result: Option<Value>,
+    /// The audit record of its intent, if code that changed did the step anew since then.
+    pub forgotten: Option<u64>,
 }
 
 impl Undo {
     /// Names the step that undoes it.
     fn name(&self) -> String {
         let Self { round, stage, .. } = self;
-        format!(
-            "undo/{round}/{stage}/{}/{}",
-            self.step.name, self.step.ordinal
-        )
+        let (name, ordinal) = (&self.step.name, self.step.ordinal);
+        let own = format!("undo/{round}/{stage}/{name}/{ordinal}");
+        self.forgotten
+            .map_or(own.clone(), |intent| format!("{own}/{intent}"))
     }
 
     /// Returns whether a person must say if it is to be undone: its effect may not have happened,

@@ -81,6 +81,33 @@ async fn a_changed_step_keeps_the_value_it_is_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_changed_step_forks_the_attempt_there() {
+    let (rig, world) = (Rig::new(), Arc::new(World::default()));
+    let (stack, handle) = rig.start(fleet(), workers(&world, "old")).await;
+    submit(&handle, 1).await;
+    handle.settled().await.unwrap();
+    answer_all(&handle, "yes").await;
+    end(stack, handle).await;
+    let new = workers(&world, "new");
+    let (stack, handle) = rig
+        .start(fleet(), |s| new(s).with_migration(|_| Migration::Fork))
+        .await;
+    let progress = handle.settled().await.unwrap();
+    assert_eq!(progress.counts.of(Status::Parked), 1, "it asks anew");
+    assert_eq!(answer_all(&handle, "yes").await, 1);
+    let progress = handle.settled().await.unwrap();
+    assert_eq!(progress.counts.of(Status::Completed), 1);
+    let id = TaskRef::from("t0").id(handle.id());
+    let output = stack.journal().task(id).await.unwrap().output.unwrap();
+    assert_eq!(output, json!("new"));
+    assert!(stack.journal().verify().await.is_ok());
+    end(stack, handle).await;
+    let calls = world.calls.lock();
+    let did: Vec<&str> = calls.iter().map(|(what, _)| what.as_str()).collect();
+    assert_eq!(did, ["old", "new"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_changed_step_is_done_again() {
     let (output, calls) = changed(|_drifted| Migration::Redo).await;
     assert_eq!(output, json!("new"));

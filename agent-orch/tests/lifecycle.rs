@@ -15,8 +15,8 @@ use agent_core::{
 use agent_identity::Unlock;
 use agent_orch::{
     Acted, Agent, AgentQuery, AgentState, ClaimRequest, Class, Ctx, Ended, Error, EventQuery,
-    Fleet, Layers, NewTask, Pool, Probes, Result, RunHandle, Scale, Stack, StackConfig, Status,
-    Supervision, Supervisor, Task,
+    Fleet, Layers, NewTask, Pool, Probes, Result, Retirement, RunHandle, Scale, Stack, StackConfig,
+    Status, Supervision, Supervisor, Task,
 };
 use agent_pay::RateCard;
 use agent_sandbox::backend::wasm::{Config, WasmRuntime};
@@ -373,6 +373,43 @@ async fn the_registry_knows_every_agent_and_retires_some() {
     assert_eq!(sprawl.orphans[0].agent.pool, "check");
     assert_eq!(sprawl.drifted[0].agent.name, "test/work/0002");
     assert_eq!(sprawl.idle.len(), 2);
+    host.stack.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_retires_orphans_and_the_idle_and_nobody_who_runs() {
+    let host = Host::manual().await;
+    let budget = "1.00 USD".parse().unwrap();
+    let mut before = fleet(|pool| pool);
+    before.pools.get_mut("work").unwrap().size = 3;
+    before = before.with_pool("old", Pool::new("checker", 2, budget));
+    let handle = host.start(&before).await;
+    let all = host.stack.agents(&AgentQuery::new(), &before).await;
+    assert_eq!(all.unwrap().len(), 6);
+    handle.stop().await;
+
+    let mut after = fleet(|pool| pool);
+    after.registry = Retirement::new().with_idle(secs(3_600)).with_orphans();
+    let handle = host.start(&after).await;
+    let names = async || -> Vec<String> {
+        let all = host.stack.agents(&AgentQuery::new(), &after).await.unwrap();
+        all.into_iter().map(|record| record.agent.name).collect()
+    };
+    host.until(&handle, "orphans are retired", async |_| {
+        names().await.len() == 4
+    })
+    .await;
+    host.clock.as_ref().unwrap().advance(secs(3_600));
+    host.until(&handle, "the idle are retired", async |_| {
+        names().await.len() == 2
+    })
+    .await;
+    assert_eq!(names().await, ["test/check/0001", "test/work/0001"]);
+    let reasons: Vec<Value> = host.kinds("agent.retired").await;
+    let count = |why: &str| reasons.iter().filter(|r| r["reason"] == why).count();
+    assert_eq!(count("its pool is gone"), 2);
+    assert_eq!(count("idle for too long"), 2);
+    handle.stop().await;
     host.stack.close().await;
 }
 

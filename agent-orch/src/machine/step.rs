@@ -27,6 +27,9 @@ pub enum StepState {
     Failed,
     /// The effect was tried and nobody knows whether it happened.
     Unknown,
+    /// The effect happened, but the code that caused it changed and does it anew. What it did stays
+    /// done.
+    Forgotten,
 }
 
 impl StepState {
@@ -50,15 +53,22 @@ impl StepState {
             Self::Done => "done",
             Self::Failed => "failed",
             Self::Unknown => "unknown",
+            Self::Forgotten => "forgotten",
         }
     }
 
     /// Returns the state of a name.
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
-        [Self::Intended, Self::Done, Self::Failed, Self::Unknown]
-            .into_iter()
-            .find(|state| state.name() == name)
+        [
+            Self::Intended,
+            Self::Done,
+            Self::Failed,
+            Self::Unknown,
+            Self::Forgotten,
+        ]
+        .into_iter()
+        .find(|state| state.name() == name)
     }
 
     /// Returns the kind of the audit record of an outcome that leads here.
@@ -69,7 +79,14 @@ impl StepState {
             Self::Done => "effect.done",
             Self::Failed => "effect.failed",
             Self::Unknown => "effect.in_doubt",
+            Self::Forgotten => "step.migrated",
         }
+    }
+
+    /// Returns whether the next try may be another effect and begins from nothing.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Failed | Self::Forgotten)
     }
 
     /// Returns whether an outcome may still be recorded.
@@ -154,14 +171,14 @@ pub fn decide_intent(
     let n_try = known.n_try;
     // A failed try had no effect, so another effect may take its place: the agent fell back on
     // another tool or model.
-    if known.digest != *digest && known.state != StepState::Failed {
+    if known.digest != *digest && !known.state.is_over() {
         return IntentDecision::Drift;
     }
     let may_repeat = matches!(class, EffectClass::Pure | EffectClass::Idempotent);
     match known.state {
         StepState::Done => IntentDecision::Recorded,
-        // The failed try was settled with its money, so the next one begins from nothing.
-        StepState::Failed => IntentDecision::Go {
+        // The try was settled with its money, so the next one begins from nothing.
+        StepState::Failed | StepState::Forgotten => IntentDecision::Go {
             n_try: n_try.saturating_add(1),
             is_held: false,
             is_in_doubt: false,
@@ -224,7 +241,7 @@ pub enum OutcomeDecision {
 pub fn decide_outcome(known: Option<&KnownStep>, pass: &Pass) -> OutcomeDecision {
     let is_pass_light = pass.intent.is_none();
     match known {
-        Some(known) if known.digest != pass.digest && known.state != StepState::Failed => {
+        Some(known) if known.digest != pass.digest && !known.state.is_over() => {
             OutcomeDecision::NoTry
         }
         Some(known) if known.state.is_open() && known.n_try == pass.n_try => {
@@ -234,7 +251,7 @@ pub fn decide_outcome(known: Option<&KnownStep>, pass: &Pass) -> OutcomeDecision
         }
         Some(known)
             if is_pass_light
-                && known.state == StepState::Failed
+                && known.state.is_over()
                 && known.n_try.checked_add(1) == Some(pass.n_try) =>
         {
             OutcomeDecision::Record { is_held: false }
@@ -250,6 +267,18 @@ pub fn decide_outcome(known: Option<&KnownStep>, pass: &Pass) -> OutcomeDecision
 /// Those of [`IdempotencyKey::new`]; none for any lease and step there is.
 pub fn step_key(lease: &Lease, step: &StepKey, digest: &Digest) -> Result<IdempotencyKey> {
     step_key_at(lease.task, lease.round, lease.stage, step, digest)
+}
+
+/// Returns the key of a step that is done anew after it was forgotten, so that the other side does
+/// not take it for the one before.
+///
+/// # Errors
+/// As [`step_key`].
+pub fn step_key_anew(key: &IdempotencyKey, n_try: u32) -> Result<IdempotencyKey> {
+    let named = format!("{}/anew/{n_try}", key.as_str());
+    Ok(IdempotencyKey::new(
+        Digest::of_bytes(named.as_bytes()).to_string(),
+    )?)
 }
 
 /// Returns the key of a step of a task's round and stage.

@@ -3,14 +3,17 @@
 use agent_core::store::{Tx, sql};
 use agent_core::{Digest, Scope};
 use rusqlite::{OptionalExtension, params};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::claim::check_lease;
 use super::events::{self, Entry};
 use super::rows::{Hash, from_json, signed, task_bits};
+use super::{fork, requests, steps, undo, waits};
 use crate::drift::{Drifted, Migration, RecordedStep};
 use crate::error::{Error, Result};
 use crate::journal::{Outcome, StepKey};
+use crate::machine::StepState;
 use crate::task::Lease;
 
 /// Returns a step of this round if it is done.
@@ -66,7 +69,7 @@ fn spec_of(tx: &Tx<'_>, lease: &Lease, fence: i64) -> Result<Option<Digest>> {
     Ok(spec.map(str::parse).transpose()?)
 }
 
-/// Replaces what a done step recorded, or forgets it so that it is done again.
+/// Replaces what a done step recorded, or forgets it so that it is done anew.
 pub(super) fn migrate(
     tx: &Tx<'_>,
     scope: &Scope,
@@ -77,24 +80,25 @@ pub(super) fn migrate(
     check_lease(tx, lease)?;
     let known = recorded(tx, lease, step)?.filter(|k| k.digest == drifted.recorded.digest);
     if known.is_none() {
-        let name = format!("{}#{}", step.name, step.ordinal);
-        return Err(Error::not_found("done step", name));
+        return Err(Error::not_found("done step", display(step)));
     }
     let digest = drifted.effect.digest()?;
-    let how = match migration {
-        Migration::Keep(value) => {
-            keep(tx, lease, step, digest, value)?;
-            "keep"
-        }
+    let (how, result, forgotten) = match migration {
+        Migration::Keep(value) => (
+            "keep",
+            Some(keep(tx, lease, step, digest, value)?),
+            Vec::new(),
+        ),
         Migration::Redo => {
             forget(tx, lease, step)?;
-            "redo"
+            ("redo", None, vec![(step.name.clone(), step.ordinal)])
         }
+        Migration::Fork => ("fork", None, branch(tx, lease, step)?),
         Migration::Fail => return Err(Error::invalid("migration", "there is nothing to change")),
     };
     let payload = json!({
-        "step": step.name, "ordinal": step.ordinal, "how": how, "spec": drifted.recorded.spec,
-        "from": drifted.recorded.digest, "to": digest,
+        "step": step.name, "ordinal": step.ordinal, "spec": drifted.recorded.spec, "how": how,
+        "from": drifted.recorded.digest, "to": digest, "result": result, "forgotten": forgotten,
     });
     let mut entry = Entry::of(scope, "step.migrated", &drifted.effect.action, payload);
     (entry.task, entry.fence) = (Some(lease.task), Some(lease.fence));
@@ -102,7 +106,17 @@ pub(super) fn migrate(
     Ok(())
 }
 
-fn keep(tx: &Tx<'_>, lease: &Lease, step: &StepKey, digest: Digest, value: &Value) -> Result<()> {
+fn display(step: &StepKey) -> String {
+    format!("{}#{}", step.name, step.ordinal)
+}
+
+fn keep(
+    tx: &Tx<'_>,
+    lease: &Lease,
+    step: &StepKey,
+    digest: Digest,
+    value: &Value,
+) -> Result<Digest> {
     let outcome = value.to_string();
     if outcome.len() > Outcome::RESULT_BYTES_MAX {
         return Err(Error::invalid("migration", "the value is over 4 MiB"));
@@ -125,28 +139,84 @@ fn keep(tx: &Tx<'_>, lease: &Lease, step: &StepKey, digest: Digest, value: &Valu
             ])
         })
         .map_err(sql("migrate a step"))?;
+    Ok(Digest::of_bytes(outcome.as_bytes()))
+}
+
+/// Has a step done anew: the next try may be another effect and has its own key.
+fn forget(tx: &Tx<'_>, lease: &Lease, step: &StepKey) -> Result<()> {
+    let Some(known) = steps::find(tx, lease, step)? else {
+        return Ok(());
+    };
+    undo::set_aside(tx, lease, step, &known.digest)?;
+    tx.sql()
+        .prepare_cached(
+            "UPDATE orch_step SET state = 'forgotten'
+             WHERE task = ?1 AND round = ?2 AND stage = ?3 AND name = ?4 AND ordinal = ?5",
+        )
+        .and_then(|mut s| {
+            s.execute(params![
+                task_bits(lease.task),
+                lease.round,
+                lease.stage.name(),
+                step.name,
+                step.ordinal
+            ])
+        })
+        .map_err(sql("forget a step"))?;
     Ok(())
 }
 
-fn forget(tx: &Tx<'_>, lease: &Lease, step: &StepKey) -> Result<()> {
-    // A step that a fork carried over acted under its origin's key; the one done again has its own.
-    for table in ["orch_step", "orch_fork_key"] {
-        let text = format!(
-            "DELETE FROM {table}
-             WHERE task = ?1 AND round = ?2 AND stage = ?3 AND name = ?4 AND ordinal = ?5"
-        );
-        tx.sql()
-            .prepare_cached(&text)
-            .and_then(|mut s| {
-                s.execute(params![
-                    task_bits(lease.task),
-                    lease.round,
-                    lease.stage.name(),
-                    step.name,
-                    step.ordinal
-                ])
-            })
-            .map_err(sql("forget a step"))?;
+/// Forgets a step and what the round recorded after it, and returns which steps.
+fn branch(tx: &Tx<'_>, lease: &Lease, step: &StepKey) -> Result<Vec<(String, u32)>> {
+    let end = events::next(tx)?;
+    let then = fork::then(tx, lease.task, end)?;
+    let (round, stage) = (lease.round, lease.stage);
+    let drifted = (round, stage, step.name.clone(), step.ordinal);
+    let first = then.steps.get(&drifted).map(|step| step.first);
+    let first = first.ok_or_else(|| Error::not_found("done step", display(step)))?;
+    let mut forgotten = Vec::new();
+    for (name, known) in &then.steps {
+        if (name.0, name.1) != (round, stage) || known.first < first {
+            continue;
+        }
+        let later = StepKey::new(name.2.clone(), name.3);
+        if StepState::of_name(&known.state).is_some_and(StepState::is_open) {
+            return Err(Error::WrongState {
+                task: lease.task,
+                verb: "fork",
+                state: format!("in doubt about step {}", display(&later)),
+            });
+        }
+        forget(tx, lease, &later)?;
+        forgotten.push((name.2.clone(), name.3));
+    }
+    forget_waits(tx, lease, first, end)?;
+    Ok(forgotten)
+}
+
+/// Lets the waits and questions begin anew that a task began after a record.
+fn forget_waits(tx: &Tx<'_>, lease: &Lease, after: u64, end: u64) -> Result<()> {
+    let mut began = Vec::new();
+    events::of_task(tx, lease.task, end, |record| {
+        if record.seq > after {
+            began.push((record.seq, record.kind.clone(), record.payload.clone()));
+        }
+        Ok(())
+    })?;
+    for (seq, kind, payload) in began {
+        let id = |name| payload.as_ref().and_then(|p| p.get(name)).cloned();
+        match kind.as_str() {
+            "wait.began" => waits::forget(tx, named(lease, seq, id("wait"))?)?,
+            "request.asked" => requests::forget(tx, named(lease, seq, id("request"))?)?,
+            _ => {}
+        }
     }
     Ok(())
+}
+
+/// Reads the id that a record names.
+fn named<T: DeserializeOwned>(lease: &Lease, seq: u64, id: Option<Value>) -> Result<T> {
+    let id = id.and_then(|id| serde_json::from_value(id).ok());
+    let task = lease.task;
+    id.ok_or(Error::HistoryGone { task, seq })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agent_core::store::{Tx, sql};
-use agent_core::{Env, IdempotencyKey, RunId, Scope, TaskId};
+use agent_core::{Digest, Env, IdempotencyKey, RunId, Scope, TaskId};
 use rusqlite::{OptionalExtension, params};
 use serde_json::json;
 
@@ -49,7 +49,8 @@ fn birth(tx: &Tx<'_>, id: TaskId) -> Result<(u64, String)> {
         .map_err(sql("read when a task was submitted"))?)
 }
 
-fn then(tx: &Tx<'_>, id: TaskId, at: u64) -> Result<Then> {
+/// Returns a task, its steps and its questions as they stood after a record.
+pub(super) fn then(tx: &Tx<'_>, id: TaskId, at: u64) -> Result<Then> {
     let (_born, pool) = birth(tx, id)?;
     let mut then = Then::submitted(&tasks::load(tx, id)?, pool);
     events::of_task(tx, id, at, |record| then.fold(record))?;
@@ -232,7 +233,8 @@ fn carry_step(tx: &Tx<'_>, from: TaskId, to: TaskId, step: &StepThen) -> Result<
             .sql()
             .prepare_cached(
                 "SELECT outcome FROM orch_step WHERE task = ?1 AND round = ?2 AND stage = ?3
-                   AND name = ?4 AND ordinal = ?5 AND state = 'done'",
+                   AND name = ?4 AND ordinal = ?5
+                   AND state IN ('done', 'forgotten')",
             )
             .and_then(|mut s| {
                 s.query_row(
@@ -245,6 +247,18 @@ fn carry_step(tx: &Tx<'_>, from: TaskId, to: TaskId, step: &StepThen) -> Result<
             .flatten(),
         None => None,
     };
+    // What it returned is kept by the step alone; one that was done anew since returned another.
+    let is_its_own = match (&step.result, &outcome) {
+        (Some(digest), Some(outcome)) if step.failure.is_none() => {
+            *digest == Digest::of_bytes(outcome.as_bytes())
+        }
+        (Some(_), None) => step.state != StepState::Done.name(),
+        _ => true,
+    };
+    if !is_its_own {
+        let (task, seq) = (from, step.first);
+        return Err(Error::HistoryGone { task, seq });
+    }
     tx.sql()
         .prepare_cached(
             "INSERT INTO orch_step VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, 0, ?10)",
@@ -282,7 +296,30 @@ fn carry_step(tx: &Tx<'_>, from: TaskId, to: TaskId, step: &StepThen) -> Result<
     Ok(())
 }
 
-/// Returns the key under which a step of a fork was in doubt before it.
+/// Keeps the key under which a step acts, where it is not the one its name and effect make.
+pub(super) fn keep_key(
+    tx: &Tx<'_>,
+    lease: &Lease,
+    step: &StepKey,
+    key: &IdempotencyKey,
+) -> Result<()> {
+    tx.sql()
+        .prepare_cached("INSERT OR REPLACE INTO orch_fork_key VALUES (?1, ?2, ?3, ?4, ?5, ?6)")
+        .and_then(|mut s| {
+            s.execute(params![
+                task_bits(lease.task),
+                lease.round,
+                lease.stage.name(),
+                step.name,
+                step.ordinal,
+                key.as_str()
+            ])
+        })
+        .map_err(sql("keep a step's key"))?;
+    Ok(())
+}
+
+/// Returns the key under which a step acts, where it is not the one its name and effect make.
 pub(super) fn key_of(tx: &Tx<'_>, lease: &Lease, step: &StepKey) -> Result<Option<IdempotencyKey>> {
     let key: Option<String> = tx
         .sql()

@@ -220,6 +220,18 @@ pub(super) fn carry(
     Ok(())
 }
 
+/// Lets a question be asked again. One about a message stays, since the message does.
+pub(super) fn forget(tx: &Tx<'_>, id: RequestId) -> Result<()> {
+    tx.sql()
+        .prepare_cached(
+            "DELETE FROM orch_request WHERE id = ?1
+               AND NOT EXISTS (SELECT 1 FROM orch_outbox o WHERE o.request = ?1)",
+        )
+        .and_then(|mut s| s.execute([Bits(id.to_bits())]))
+        .map_err(sql("forget a question"))?;
+    Ok(())
+}
+
 /// Writes an answer down.
 fn give(tx: &Tx<'_>, id: RequestId, answer: &Answer) -> Result<()> {
     let (id, body) = (Bits(id.to_bits()), to_json(answer)?);

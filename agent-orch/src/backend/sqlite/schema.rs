@@ -2,6 +2,7 @@
 
 mod agents;
 mod audit;
+mod drift;
 mod outbox;
 mod queue;
 mod schedules;
@@ -21,6 +22,7 @@ pub(super) const STEPS: &[&str] = &[
     outbox::OUTBOX,
     audit::AUDIT,
     agents::AGENTS,
+    drift::DRIFT,
 ];
 
 const V1: &str = "

@@ -16,12 +16,13 @@ use crate::error::{Error, Result};
 use crate::journal::{Intended, Intent, Outcome, Pass, StepKey};
 use crate::machine::{
     IntentDecision, KnownStep, OutcomeDecision, StepState, decide_intent, decide_outcome,
-    is_intent_durable, state_after, step_key, step_key_at,
+    is_intent_durable, state_after, step_key, step_key_anew, step_key_at,
 };
 use crate::task::{Lease, Task};
 use crate::undo::NewUndo;
 
-fn find(tx: &Tx<'_>, lease: &Lease, step: &StepKey) -> Result<Option<KnownStep>> {
+/// Returns what is known of a step of a lease's round and stage.
+pub(super) fn find(tx: &Tx<'_>, lease: &Lease, step: &StepKey) -> Result<Option<KnownStep>> {
     let found = tx
         .sql()
         .prepare_cached(
@@ -183,6 +184,8 @@ enum Looked {
         pass: Pass,
         is_held: bool,
         state: StepState,
+        /// Whether the step was forgotten, so that its key must be kept.
+        is_anew: bool,
     },
 }
 
@@ -192,7 +195,9 @@ fn look(tx: &Tx<'_>, lease: &Lease, held: Held, mut pass: Pass) -> Result<Looked
         return Err(Error::Yielded { task: lease.task });
     }
     let known = find(tx, lease, &pass.step)?;
-    if known.as_ref().is_some_and(|known| known.state.is_open())
+    if known
+        .as_ref()
+        .is_some_and(|known| known.state != StepState::Done)
         && let Some(key) = fork::key_of(tx, lease, &pass.step)?
     {
         pass.key = key;
@@ -204,6 +209,10 @@ fn look(tx: &Tx<'_>, lease: &Lease, held: Held, mut pass: Pass) -> Result<Looked
             is_in_doubt,
         } => {
             pass.n_try = n_try;
+            let is_anew = known.is_some_and(|known| known.state == StepState::Forgotten);
+            if is_anew {
+                pass.key = step_key_anew(&pass.key, n_try)?;
+            }
             let state = if is_in_doubt {
                 StepState::Unknown
             } else {
@@ -213,6 +222,7 @@ fn look(tx: &Tx<'_>, lease: &Lease, held: Held, mut pass: Pass) -> Result<Looked
                 pass,
                 is_held,
                 state,
+                is_anew,
             })
         }
         IntentDecision::Recorded => {
@@ -262,7 +272,13 @@ pub(super) fn intend(
             pass,
             is_held,
             state,
-        } => (pass, is_held, state),
+            is_anew,
+        } => {
+            if is_anew {
+                fork::keep_key(tx, lease, &pass.step, &pass.key)?;
+            }
+            (pass, is_held, state)
+        }
     };
     if let (false, Some(path), Some(max)) = (is_held, &budget, pass.effect.cost_max)
         && !max.is_zero()

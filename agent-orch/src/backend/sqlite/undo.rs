@@ -2,11 +2,12 @@
 //! success.
 
 use agent_core::store::{Tx, sql};
-use agent_core::{EffectClass, Failure, TaskId};
-use rusqlite::params;
+use agent_core::{Digest, EffectClass, Failure, IdempotencyKey, TaskId};
+use rusqlite::{Row, params};
 
-use super::rows::{Hash, from_json, signed, task_bits, to_json};
-use crate::error::{Error, Result};
+use super::fork;
+use super::rows::{Hash, column, damaged, from_json, signed, task_bits, to_json, unsigned};
+use crate::error::Result;
 use crate::journal::{Pass, StepKey};
 use crate::machine::{self, Moved, step_key_at};
 use crate::task::{Lease, Stage, Status, Task, Transition};
@@ -42,7 +43,9 @@ fn is_armed(tx: &Tx<'_>, task: TaskId, always: bool) -> Result<bool> {
         .sql()
         .prepare_cached(
             "SELECT 1 FROM orch_undo u JOIN orch_step s USING (task, round, stage, name, ordinal)
-             WHERE u.task = ?1 AND (?2 OR u.on_end) AND s.state <> 'failed' LIMIT 1",
+             WHERE u.task = ?1 AND (?2 OR u.on_end) AND s.state <> 'failed'
+             UNION ALL
+             SELECT 1 FROM orch_undo_aside WHERE task = ?1 AND (?2 OR on_end) LIMIT 1",
         )
         .and_then(|mut s| s.exists(params![task_bits(task), always]))
         .map_err(sql("look for undo actions"))?)
@@ -85,60 +88,91 @@ pub(super) fn apply(
     machine::apply(task, lease, transition)
 }
 
+/// Keeps the undo action of a step that is about to be forgotten, if it has one: what the step did
+/// stays done.
+pub(super) fn set_aside(tx: &Tx<'_>, lease: &Lease, step: &StepKey, digest: &Digest) -> Result<()> {
+    let own = step_key_at(lease.task, lease.round, lease.stage, step, digest)?;
+    let key = fork::key_of(tx, lease, step)?.unwrap_or(own);
+    let at = (task_bits(lease.task), lease.round, lease.stage.name());
+    tx.sql()
+        .prepare_cached(
+            "INSERT INTO orch_undo_aside
+             SELECT task, u.intent, round, stage, name, ordinal, class, effect, on_end, ?6, outcome
+             FROM orch_undo u JOIN orch_step s USING (task, round, stage, name, ordinal)
+             WHERE task = ?1 AND round = ?2 AND stage = ?3 AND name = ?4 AND ordinal = ?5
+               AND s.state = 'done'",
+        )
+        .and_then(|mut s| {
+            s.execute(params![
+                at.0,
+                at.1,
+                at.2,
+                step.name,
+                step.ordinal,
+                key.as_str()
+            ])
+        })
+        .map_err(sql("set an undo action aside"))?;
+    tx.sql()
+        .prepare_cached(
+            "DELETE FROM orch_undo
+             WHERE task = ?1 AND round = ?2 AND stage = ?3 AND name = ?4 AND ordinal = ?5",
+        )
+        .and_then(|mut s| s.execute(params![at.0, at.1, at.2, step.name, step.ordinal]))
+        .map_err(sql("set an undo action aside"))?;
+    Ok(())
+}
+
+const LIST: &str = "
+    SELECT u.round, u.stage, u.name, u.ordinal, u.class, u.effect, s.digest, k.key, u.intent,
+           NULL AS forgotten, CASE s.state WHEN 'done' THEN s.outcome END AS outcome
+    FROM orch_undo u JOIN orch_step s USING (task, round, stage, name, ordinal)
+    LEFT JOIN orch_fork_key k USING (task, round, stage, name, ordinal)
+    WHERE u.task = ?1 AND s.state <> 'failed'
+    UNION ALL
+    SELECT round, stage, name, ordinal, class, effect, NULL, key, intent, intent, outcome
+    FROM orch_undo_aside WHERE task = ?1
+    ORDER BY intent DESC";
+
 /// Returns the steps of a task to undo, the latest first.
 pub(super) fn list(tx: &Tx<'_>, task: TaskId) -> Result<Vec<Undo>> {
-    type Row = (
-        u32,
-        String,
-        String,
-        u32,
-        String,
-        String,
-        Hash,
-        String,
-        Option<String>,
+    let mut statement = tx
+        .sql()
+        .prepare_cached(LIST)
+        .map_err(sql("read undo actions"))?;
+    let mut rows = statement
+        .query([task_bits(task)])
+        .map_err(sql("read undo actions"))?;
+    let mut undos = Vec::new();
+    while let Some(row) = rows.next().map_err(sql("read undo actions"))? {
+        undos.push(read(row, task)?);
+    }
+    Ok(undos)
+}
+
+fn read(row: &Row<'_>, task: TaskId) -> Result<Undo> {
+    let (round, stage) = (column(row, "round")?, column::<String>(row, "stage")?);
+    let (stage, step): (Stage, _) = (
+        stage.parse()?,
+        StepKey::new(column::<String>(row, "name")?, column(row, "ordinal")?),
     );
-    let rows: Vec<Row> = {
-        let mut statement = tx
-            .sql()
-            .prepare_cached(
-                "SELECT round, stage, name, ordinal, u.class, u.effect, s.digest, s.state, s.outcome
-                 FROM orch_undo u JOIN orch_step s USING (task, round, stage, name, ordinal)
-                 WHERE u.task = ?1 AND s.state <> 'failed' ORDER BY u.intent DESC",
-            )
-            .map_err(sql("read undo actions"))?;
-        let rows = statement.query_map([task_bits(task)], |row| {
-            Ok((
-                row.get(0)?,
-                row.get(1)?,
-                row.get(2)?,
-                row.get(3)?,
-                row.get(4)?,
-                row.get(5)?,
-                row.get(6)?,
-                row.get(7)?,
-                row.get(8)?,
-            ))
-        });
-        rows.and_then(Iterator::collect)
-            .map_err(sql("read undo actions"))?
+    let digest: Option<Hash> = column(row, "digest")?;
+    let key: Option<String> = column(row, "key")?;
+    let key = match (key, digest) {
+        (Some(key), _) => IdempotencyKey::new(key)?,
+        (None, Some(digest)) => step_key_at(task, round, stage, &step, &digest.0)?,
+        (None, None) => return Err(damaged("an undo action has no key".to_owned())),
     };
-    let read = |(round, stage, name, ordinal, class, effect, digest, state, outcome): Row| {
-        let (stage, step): (Stage, _) = (stage.parse()?, StepKey::new(name, ordinal));
-        let class: EffectClass = from_json(&class)?;
-        let result = match (state.as_str(), outcome) {
-            ("done", Some(outcome)) => Some(from_json(&outcome)?),
-            _ => None,
-        };
-        Ok::<_, Error>(Undo {
-            key: step_key_at(task, round, stage, &step, &digest.0)?,
-            round,
-            stage,
-            step,
-            class,
-            effect: from_json(&effect)?,
-            result,
-        })
-    };
-    rows.into_iter().map(read).collect()
+    let outcome: Option<String> = column(row, "outcome")?;
+    let forgotten: Option<i64> = column(row, "forgotten")?;
+    Ok(Undo {
+        round,
+        stage,
+        step,
+        class: from_json::<EffectClass>(&column::<String>(row, "class")?)?,
+        key,
+        effect: from_json(&column::<String>(row, "effect")?)?,
+        result: outcome.as_deref().map(from_json).transpose()?,
+        forgotten: forgotten.map(unsigned),
+    })
 }

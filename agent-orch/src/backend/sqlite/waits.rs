@@ -327,6 +327,21 @@ pub(super) fn close(tx: &Tx<'_>, before: &Task, after: &Task) -> Result<()> {
     Ok(())
 }
 
+/// Lets a wait begin anew; the signal it took is there again.
+pub(super) fn forget(tx: &Tx<'_>, id: WaitId) -> Result<()> {
+    let id = Bits(id.to_bits());
+    for text in [
+        "UPDATE orch_signal SET wait = NULL WHERE wait = ?1",
+        "DELETE FROM orch_wait WHERE id = ?1",
+    ] {
+        tx.sql()
+            .prepare_cached(text)
+            .and_then(|mut s| s.execute([id]))
+            .map_err(sql("forget a wait"))?;
+    }
+    Ok(())
+}
+
 /// Returns whether a task waits for anything.
 pub(super) fn is_waiting(tx: &Tx<'_>, task: TaskId) -> Result<bool> {
     Ok(tx
