@@ -14,6 +14,7 @@
 mod erasure;
 mod graph;
 mod isolation;
+mod labels;
 mod search;
 mod writes;
 
@@ -31,6 +32,7 @@ use crate::{Draft, Hit, MemoryStore, Namespace, Query};
 pub use erasure::*;
 pub use graph::*;
 pub use isolation::*;
+pub use labels::*;
 pub use search::*;
 pub use writes::*;
 
@@ -191,6 +193,13 @@ macro_rules! memory_conformance {
             a_record_ends_once_and_keeps_its_history,
             a_successor_ends_the_record_it_replaces,
             events_are_immutable,
+            late_knowledge_comes_between_a_record_and_its_successor,
+            labels_change_with_a_reason,
+            a_count_of_many_writers_is_their_sum,
+            a_held_memory_cannot_be_erased,
+            quarantined_memories_are_left_out,
+            pages_list_every_memory_once,
+            a_slot_lists_what_fills_it,
             partitions_never_see_one_another,
             hostile_scopes_are_refused,
             a_union_of_namespaces_is_explicit,

@@ -48,6 +48,13 @@ pub enum Error {
         /// The record.
         id: MemoryId,
     },
+    /// A memory under legal hold cannot be erased.
+    #[error("{id} is under legal hold")]
+    #[non_exhaustive]
+    Held {
+        /// The memory.
+        id: MemoryId,
+    },
     /// The embedder broke its contract.
     #[error("the embedder of space {space} returned {found}")]
     #[non_exhaustive]
@@ -123,6 +130,7 @@ impl Classify for Error {
             Self::KeyReused { .. } | Self::Erased { .. } | Self::Retired { .. } => {
                 ErrorKind::Conflict
             }
+            Self::Held { .. } => ErrorKind::Denied,
             Self::BadVector { .. } => ErrorKind::Internal,
             Self::Embed { source } | Self::Stopped { source } => source.kind(),
             #[cfg(feature = "sqlite")]
@@ -149,6 +157,7 @@ impl Classify for Error {
             Self::KeyReused { .. } => "memory.key_reused",
             Self::Erased { .. } => "memory.erased",
             Self::Retired { .. } => "memory.retired",
+            Self::Held { .. } => "memory.held",
             Self::BadVector { .. } => "memory.bad_vector",
             Self::Embed { .. } => "memory.embed",
             Self::Stopped { .. } => "memory.stopped",
@@ -165,6 +174,7 @@ impl Classify for Error {
             Self::KeyReused { .. } => "use another key for other content",
             Self::Erased { .. } => "add it under another key if it is meant to be kept after all",
             Self::Retired { .. } => "read the record's history and act on its successor",
+            Self::Held { .. } => "lift the hold by its label first, if the law allows it",
             Self::BadVector { .. } => "use an embedder that keeps its contract",
             Self::Embed { .. } => "see the cause; nothing was changed",
             Self::Stopped { .. } => "start the call again if it is still wanted",

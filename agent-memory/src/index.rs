@@ -15,8 +15,8 @@ use std::collections::HashMap;
 use agent_core::{Embedder, Timestamp};
 
 use crate::memory::{Kind, MemoryId, Trust};
-use crate::metadata::Metadata;
-use crate::query::{Facts, Filter};
+use crate::metadata::{Metadata, Value, label};
+use crate::query::{Facts, Filter, Listing};
 use crate::relation::{Node, Path, Relation, Walk};
 use graph::Graph;
 use keywords::Keywords;
@@ -86,6 +86,23 @@ struct Thread {
     rows: Vec<usize>,
 }
 
+/// The slot that labels name.
+fn slot_of(labels: &Metadata) -> Option<&str> {
+    match labels.get(label::SLOT) {
+        Some(Value::Text(slot)) => Some(slot),
+        _ => None,
+    }
+}
+
+fn leave(slots: &mut HashMap<String, Vec<usize>>, slot: &str, row: usize) {
+    if let Some(rows) = slots.get_mut(slot) {
+        rows.retain(|other| *other != row);
+        if rows.is_empty() {
+            slots.remove(slot);
+        }
+    }
+}
+
 /// The index of one namespace.
 pub(crate) struct Partition {
     limits: Limits,
@@ -99,6 +116,8 @@ pub(crate) struct Partition {
     /// None if the embedder has no vectors of tokens, or words are not indexed here.
     tokens: Option<Tokens>,
     graph: Graph,
+    /// Rows by the slot they fill, in their order.
+    slots: HashMap<String, Vec<usize>>,
     #[cfg(feature = "sqlite")]
     last_seq: i64,
 }
@@ -119,6 +138,7 @@ impl Partition {
                 .filter(|_| has_words)
                 .map(Tokens::new),
             graph: Graph::default(),
+            slots: HashMap::new(),
             #[cfg(feature = "sqlite")]
             last_seq: 0,
         }
@@ -166,6 +186,9 @@ impl Partition {
             tokens.push(new.text);
         }
         self.by_id.insert(new.id, n);
+        if let Some(slot) = slot_of(&new.metadata) {
+            self.slots.entry(slot.to_owned()).or_default().push(n);
+        }
         self.rows.push(Row {
             id: new.id,
             seq: new.seq,
@@ -200,6 +223,50 @@ impl Partition {
         }
     }
 
+    /// Gives the memory other labels.
+    pub(crate) fn relabel(&mut self, id: MemoryId, labels: Metadata) {
+        let Some(n) = self.by_id.get(&id).copied() else {
+            return;
+        };
+        let Some(row) = self.rows.get_mut(n) else {
+            return;
+        };
+        let old = std::mem::replace(&mut row.metadata, labels);
+        let (old, new) = (slot_of(&old), slot_of(&row.metadata));
+        if old == new {
+            return;
+        }
+        if let Some(slot) = old {
+            leave(&mut self.slots, slot, n);
+        }
+        if let Some(slot) = new {
+            let rows = self.slots.entry(slot.to_owned()).or_default();
+            let place = rows.partition_point(|other| *other < n);
+            rows.insert(place, n);
+        }
+    }
+
+    /// The memories of a page, in the order of their ids.
+    pub(crate) fn list(&self, listing: &Listing, now: Timestamp) -> Vec<(MemoryId, i64)> {
+        let valid_at = (!listing.is_with_retired).then_some(now);
+        let passes = |row: &&Row| {
+            listing.after.is_none_or(|after| row.id > after)
+                && self.is_eligible(row, &listing.filter, valid_at, listing.is_with_quarantined)
+        };
+        let key = |row: &Row| (row.id, row.seq);
+        let mut found: Vec<(MemoryId, i64)> = match listing.filter.slot() {
+            Some(slot) => {
+                let rows = self.slots.get(slot).into_iter().flatten();
+                let rows = rows.filter_map(|n| self.rows.get(*n));
+                rows.filter(passes).map(key).collect()
+            }
+            None => self.rows.iter().filter(passes).map(key).collect(),
+        };
+        found.sort_unstable();
+        found.truncate(listing.limit);
+        found
+    }
+
     /// Removes all that was derived from the memory, and overwrites its vector.
     pub(crate) fn erase(&mut self, id: MemoryId) {
         let Some(n) = self.by_id.remove(&id) else {
@@ -217,7 +284,10 @@ impl Partition {
             return;
         };
         row.is_alive = false;
-        row.metadata.clear();
+        let labels = std::mem::take(&mut row.metadata);
+        if let Some(slot) = slot_of(&labels) {
+            leave(&mut self.slots, slot, n);
+        }
         let Some(thread) = row.thread.take() else {
             return;
         };
@@ -262,22 +332,25 @@ impl Partition {
         self.graph.paths(walk)
     }
 
-    /// Every row that may be found.
-    fn eligible(&self, filter: &Filter, valid_at: Option<Timestamp>) -> Vec<bool> {
-        let passes = |row: &Row| {
-            row.is_alive
-                && valid_at.is_none_or(|at| {
-                    row.valid_from <= at && row.valid_to.is_none_or(|end| at < end)
-                })
-                && filter.passes(&Facts {
-                    kind: row.kind,
-                    metadata: &row.metadata,
-                    thread: self.thread_name(row),
-                    occurred_at: row.occurred_at,
-                    trust: row.trust,
-                })
-        };
-        self.rows.iter().map(passes).collect()
+    /// Whether a row may be found.
+    fn is_eligible(
+        &self,
+        row: &Row,
+        filter: &Filter,
+        valid_at: Option<Timestamp>,
+        is_with_quarantined: bool,
+    ) -> bool {
+        row.is_alive
+            && (is_with_quarantined || !label::is_set(&row.metadata, label::QUARANTINE))
+            && valid_at
+                .is_none_or(|at| row.valid_from <= at && row.valid_to.is_none_or(|end| at < end))
+            && filter.passes(&Facts {
+                kind: row.kind,
+                metadata: &row.metadata,
+                thread: self.thread_name(row),
+                occurred_at: row.occurred_at,
+                trust: row.trust,
+            })
     }
 
     fn thread_name(&self, row: &Row) -> Option<&str> {

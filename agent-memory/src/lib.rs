@@ -13,6 +13,7 @@ mod namespace;
 mod prepare;
 mod query;
 mod relation;
+pub mod safety;
 mod store;
 mod terms;
 mod validity;
@@ -24,9 +25,9 @@ pub use error::{Error, Result};
 pub use memory::{
     Added, Change, Draft, Kind, Memory, MemoryId, Provenance, Receipt, Selection, Trust, Verb,
 };
-pub use metadata::{Metadata, Value};
+pub use metadata::{Metadata, Relabel, Value, label};
 pub use namespace::Namespace;
 pub use prepare::{Prepared, prepare};
-pub use query::{Explanation, Filter, Hit, Query, Test, Weights};
+pub use query::{Explanation, Filter, Hit, Listing, Query, Test, Weights};
 pub use relation::{Direction, Node, Path, Relation, Walk};
 pub use store::{MemoryStore, MemoryStoreExt};

@@ -286,6 +286,8 @@ pub enum Verb {
     Retired,
     /// A successor ended its validity.
     Superseded,
+    /// Its labels changed.
+    Labeled,
     /// It was erased; the reasons of the changes before went with it.
     Erased,
 }
@@ -298,15 +300,22 @@ impl Verb {
             Self::Added => "added",
             Self::Retired => "retired",
             Self::Superseded => "superseded",
+            Self::Labeled => "labeled",
             Self::Erased => "erased",
         }
     }
 
     #[cfg(feature = "sqlite")]
     pub(crate) fn parse(name: &str) -> Option<Self> {
-        [Self::Added, Self::Retired, Self::Superseded, Self::Erased]
-            .into_iter()
-            .find(|verb| verb.as_str() == name)
+        [
+            Self::Added,
+            Self::Retired,
+            Self::Superseded,
+            Self::Labeled,
+            Self::Erased,
+        ]
+        .into_iter()
+        .find(|verb| verb.as_str() == name)
     }
 }
 

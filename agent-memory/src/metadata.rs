@@ -46,6 +46,65 @@ impl From<String> for Value {
 /// A memory's labels, by name.
 pub type Metadata = BTreeMap<String, Value>;
 
+/// Labels the crate itself reads.
+pub mod label {
+    use super::{Metadata, Value};
+
+    /// While it is there and not `false`, the memory cannot be erased: a legal hold. Its value says
+    /// why.
+    pub const HOLD: &str = "memory.hold";
+    /// While it is there and not `false`, no policy lets the memory go.
+    pub const PIN: &str = "memory.pin";
+    /// While it is there and not `false`, searches and listings leave the memory out unless asked.
+    /// Its value says why.
+    pub const QUARANTINE: &str = "memory.quarantine";
+    /// The slot a record fills, for example `user/home`; at most one record of a slot with a single
+    /// value holds at a time.
+    pub const SLOT: &str = "memory.slot";
+
+    /// Returns whether a label is there and not `false`.
+    #[must_use]
+    pub fn is_set(labels: &Metadata, name: &str) -> bool {
+        labels
+            .get(name)
+            .is_some_and(|value| *value != Value::Flag(false))
+    }
+}
+
+/// A change of one label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Relabel {
+    /// Gives it this value.
+    Set(Value),
+    /// Adds to its number; a label that is absent or no number counts as 0. The sum saturates.
+    Count(i64),
+    /// Removes it.
+    Remove,
+}
+
+/// Applies changes of labels.
+pub(crate) fn relabel(labels: &mut Metadata, changes: &[(String, Relabel)]) -> Result<()> {
+    for (name, change) in changes {
+        match change {
+            Relabel::Set(value) => {
+                labels.insert(name.clone(), value.clone());
+            }
+            Relabel::Count(n) => {
+                let old = match labels.get(name) {
+                    Some(Value::Integer(old)) => *old,
+                    _ => 0,
+                };
+                labels.insert(name.clone(), Value::Integer(old.saturating_add(*n)));
+            }
+            Relabel::Remove => {
+                labels.remove(name);
+            }
+        }
+    }
+    check(labels)
+}
+
 /// The most labels of a memory: filters look at a few, and every row keeps them in main memory.
 const LABELS_MAX: usize = 32;
 /// The longest name of a label in bytes.

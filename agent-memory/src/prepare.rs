@@ -7,11 +7,12 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::index::Quantized;
-use crate::memory::{Added, Draft, MemoryId};
+use crate::memory::{Added, Draft, MemoryId, Verb};
 use crate::metadata;
 use crate::namespace::{Namespace, tenant};
 use crate::relation::check_name;
 use crate::terms::is_visible;
+use crate::validity;
 
 /// Drafts that were checked and embedded, ready to be added within a transaction.
 #[derive(Debug)]
@@ -47,6 +48,15 @@ impl PreparedDraft {
         Times {
             occurred_at,
             valid_from: self.draft.valid_from.unwrap_or(occurred_at),
+        }
+    }
+
+    /// How the record it supersedes ends.
+    pub(crate) fn ending(&self, now: Timestamp) -> validity::Asked {
+        validity::Asked {
+            verb: Verb::Superseded,
+            valid_to: self.times(now).valid_from,
+            successor_to: self.draft.valid_to,
         }
     }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use agent_core::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::memory::{Kind, Memory, Trust};
-use crate::metadata::{self, Metadata, Value};
+use crate::memory::{Kind, Memory, MemoryId, Trust};
+use crate::metadata::{self, Metadata, Value, label};
 use crate::namespace::Namespace;
 
 /// A test of one label.
@@ -123,6 +123,14 @@ impl Filter {
         })
     }
 
+    /// The slot that the filter demands, if it does.
+    pub(crate) fn slot(&self) -> Option<&str> {
+        self.labels.iter().find_map(|(name, test)| match test {
+            Test::Is(Value::Text(slot)) if name == label::SLOT => Some(slot.as_str()),
+            _ => None,
+        })
+    }
+
     pub(crate) fn passes(&self, facts: &Facts<'_>) -> bool {
         (self.kinds.is_empty() || self.kinds.contains(&facts.kind))
             && self.trust_min.is_none_or(|min| facts.trust >= min)
@@ -190,6 +198,7 @@ pub struct Query {
     pub(crate) weights: Weights,
     pub(crate) limit: usize,
     pub(crate) is_with_retired: bool,
+    pub(crate) is_with_quarantined: bool,
 }
 
 impl Query {
@@ -210,6 +219,7 @@ impl Query {
             weights: Weights::default(),
             limit: 10,
             is_with_retired: false,
+            is_with_quarantined: false,
         }
     }
 
@@ -248,6 +258,13 @@ impl Query {
     #[must_use]
     pub const fn with_retired(mut self) -> Self {
         self.is_with_retired = true;
+        self
+    }
+
+    /// Finds memories in quarantine, too. Default: they are left out.
+    #[must_use]
+    pub const fn with_quarantined(mut self) -> Self {
+        self.is_with_quarantined = true;
         self
     }
 
@@ -322,4 +339,82 @@ pub struct Hit {
     pub score: f32,
     /// What the score is made of.
     pub explanation: Explanation,
+}
+
+/// Which memories of a namespace are listed: everything that passes, in the order of the ids.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Listing {
+    pub(crate) filter: Filter,
+    pub(crate) after: Option<MemoryId>,
+    pub(crate) limit: usize,
+    pub(crate) is_with_retired: bool,
+    pub(crate) is_with_quarantined: bool,
+}
+
+impl Default for Listing {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Listing {
+    /// The most memories in one page.
+    pub const LIMIT_MAX: usize = 1_000;
+
+    /// Lists what holds at present and is not in quarantine, from the start: no filter, pages of
+    /// 1,000.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            filter: Filter::new(),
+            after: None,
+            limit: Self::LIMIT_MAX,
+            is_with_retired: false,
+            is_with_quarantined: false,
+        }
+    }
+
+    /// Sets the filter. Default: everything passes.
+    #[must_use]
+    pub fn with_filter(mut self, filter: Filter) -> Self {
+        self.filter = filter;
+        self
+    }
+
+    /// Starts behind this memory, the last of the page before. Default: at the start.
+    #[must_use]
+    pub const fn after(mut self, id: MemoryId) -> Self {
+        self.after = Some(id);
+        self
+    }
+
+    /// Sets the length of the page, 1 to [`Listing::LIMIT_MAX`]. Default: 1,000.
+    #[must_use]
+    pub const fn with_limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Lists records whose validity has ended or not begun, too. Default: only what holds at
+    /// present.
+    #[must_use]
+    pub const fn with_retired(mut self) -> Self {
+        self.is_with_retired = true;
+        self
+    }
+
+    /// Lists memories in quarantine, too. Default: they are left out.
+    #[must_use]
+    pub const fn with_quarantined(mut self) -> Self {
+        self.is_with_quarantined = true;
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        if !(1..=Self::LIMIT_MAX).contains(&self.limit) {
+            return Err(Error::invalid("listing", "a limit of 1 to 1,000"));
+        }
+        self.filter.check()
+    }
 }

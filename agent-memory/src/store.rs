@@ -8,8 +8,9 @@ use async_trait::async_trait;
 
 use crate::error::Result;
 use crate::memory::{Added, Change, Draft, Memory, MemoryId, Receipt, Selection};
+use crate::metadata::Relabel;
 use crate::namespace::Namespace;
-use crate::query::{Hit, Query};
+use crate::query::{Hit, Listing, Query};
 use crate::relation::{Node, Path, Relation, Walk};
 
 /// Keeps memories, finds them, and erases them.
@@ -35,7 +36,9 @@ pub trait MemoryStore: fmt::Debug + Send + Sync + 'static {
     /// `Invalid` for drafts beyond the limits, without visible text, more than
     /// [`Draft::BATCH_MAX`], or superseding an event; `NotFound` for a source or a
     /// superseded record that is not here; `Conflict` for a key used for something else or for an
-    /// erased memory, and for a record that is retired already; the embedder's; the store's.
+    /// erased memory, and for a record that is retired already, unless the draft's own validity
+    /// ends by then, so that it comes between a superseded record and its successor; the
+    /// embedder's; the store's.
     ///
     /// # Cancel safety
     /// Atomic: all drafts are added or none.
@@ -85,7 +88,8 @@ pub trait MemoryStore: fmt::Debug + Send + Sync + 'static {
     /// the idempotency keys, so that a repeated `add` does not bring them back.
     ///
     /// # Errors
-    /// `Invalid` for too many ids or a bad name; the store's. Ids that are not here are passed
+    /// `Invalid` for too many ids or a bad name; `Denied` if one of them is under legal hold
+    /// ([`label::HOLD`](crate::label::HOLD)), and nothing is erased; the store's. Ids that are not here are passed
     /// over, so a repeated call succeeds.
     ///
     /// # Cancel safety
@@ -118,6 +122,32 @@ pub trait MemoryStore: fmt::Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Cancel safe.
     async fn paths(&self, scope: &Scope, at: Namespace, walk: Walk) -> Result<Vec<Path>>;
+
+    /// Returns one page of what passes a filter, in the order of the ids; a page shorter than the
+    /// limit is the last. What is added while pages are read may be missing from them.
+    ///
+    /// # Errors
+    /// `Invalid` for a listing beyond the limits; the store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn list(&self, scope: &Scope, at: Namespace, listing: Listing) -> Result<Vec<Memory>>;
+
+    /// Changes labels of a memory, all or none; its history says that and why.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for labels or a reason beyond the limits; the store's.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    async fn relabel(
+        &self,
+        scope: &Scope,
+        at: Namespace,
+        id: MemoryId,
+        labels: Vec<(String, Relabel)>,
+        reason: String,
+    ) -> Result<()>;
 
     /// Returns what happened to a memory, oldest first. It outlives the memory.
     ///
@@ -222,6 +252,21 @@ impl<S: MemoryStore + ?Sized> MemoryStore for Arc<S> {
 
     async fn paths(&self, scope: &Scope, at: Namespace, walk: Walk) -> Result<Vec<Path>> {
         (**self).paths(scope, at, walk).await
+    }
+
+    async fn list(&self, scope: &Scope, at: Namespace, listing: Listing) -> Result<Vec<Memory>> {
+        (**self).list(scope, at, listing).await
+    }
+
+    async fn relabel(
+        &self,
+        scope: &Scope,
+        at: Namespace,
+        id: MemoryId,
+        labels: Vec<(String, Relabel)>,
+        reason: String,
+    ) -> Result<()> {
+        (**self).relabel(scope, at, id, labels, reason).await
     }
 
     async fn history(&self, scope: &Scope, at: Namespace, id: MemoryId) -> Result<Vec<Change>> {

@@ -14,8 +14,21 @@ pub(crate) struct Record {
     pub(crate) is_superseded: bool,
 }
 
-/// Returns when the record's validity ends, if it may end at `valid_to`.
-pub(crate) fn end(record: &Record, verb: Verb, valid_to: Timestamp) -> Result<Timestamp> {
+/// What a validity's end is asked with.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) verb: Verb,
+    pub(crate) valid_to: Timestamp,
+    /// Until when a successor holds itself.
+    pub(crate) successor_to: Option<Timestamp>,
+}
+
+/// Returns when the record's validity ends, if it may end at `asked.valid_to`.
+///
+/// A record ends once, with one exception: what becomes known late and held only until a superseded
+/// record's end comes between the record and its successor.
+pub(crate) fn end(record: &Record, asked: Asked) -> Result<Timestamp> {
+    let Asked { verb, valid_to, .. } = asked;
     if !record.kind.is_record() {
         return Err(Error::invalid("record", "an event is immutable"));
     }
@@ -28,7 +41,11 @@ pub(crate) fn end(record: &Record, verb: Verb, valid_to: Timestamp) -> Result<Ti
     if valid_to < record.valid_from {
         return Err(Error::invalid("validity", "it ends after it begins"));
     }
-    if record.is_superseded || record.valid_to.is_some_and(|end| end <= valid_to) {
+    let is_between = verb == Verb::Superseded
+        && asked
+            .successor_to
+            .is_some_and(|to| record.valid_to.is_some_and(|end| to <= end));
+    if record.is_superseded && !is_between || record.valid_to.is_some_and(|end| end <= valid_to) {
         return Err(Error::Retired { id: record.id });
     }
     Ok(valid_to)

@@ -11,9 +11,10 @@ use parking_lot::RwLock;
 use crate::error::{Error, Result};
 use crate::index::{Limits, NewRow, Partition, Plan, Scored};
 use crate::memory::{Added, Change, Draft, Memory, MemoryId, Provenance, Receipt, Selection, Verb};
+use crate::metadata::{Relabel, label, relabel};
 use crate::namespace::{Namespace, tenant};
 use crate::prepare::{Prepared, PreparedDraft, check_reason, embed, prepare};
-use crate::query::{Hit, Query};
+use crate::query::{Hit, Listing, Query};
 use crate::relation::{Node, Path, Relation, Walk};
 use crate::store::MemoryStore;
 use crate::terms::query_words;
@@ -106,7 +107,7 @@ impl State {
                 }
             }
             if let Some(old) = new.draft.supersedes {
-                self.end(old, Verb::Superseded, new.times(now).valid_from)?;
+                self.end(old, new.ending(now))?;
                 if !ended.insert(old) {
                     return Err(Error::Retired { id: old });
                 }
@@ -120,7 +121,7 @@ impl State {
     }
 
     /// Returns when the record's validity would end.
-    fn end(&self, id: MemoryId, verb: Verb, valid_to: Timestamp) -> Result<Timestamp> {
+    fn end(&self, id: MemoryId, asked: validity::Asked) -> Result<Timestamp> {
         let memory = self.memories.get(&id).ok_or(Error::NotFound { id })?;
         let record = validity::Record {
             id,
@@ -129,7 +130,7 @@ impl State {
             valid_to: memory.valid_to,
             is_superseded: memory.superseded_by.is_some(),
         };
-        validity::end(&record, verb, valid_to)
+        validity::end(&record, asked)
     }
 
     fn insert(&mut self, prepared: &Prepared, new: &PreparedDraft, now: Timestamp) -> Result<()> {
@@ -143,7 +144,7 @@ impl State {
             successor: None,
         };
         if let Some(old) = draft.supersedes {
-            let valid_to = self.end(old, Verb::Superseded, times.valid_from)?;
+            let valid_to = self.end(old, new.ending(now))?;
             let change = Change {
                 verb: Verb::Superseded,
                 valid_to: Some(valid_to),
@@ -201,6 +202,11 @@ impl State {
         }
         self.index.retire(id, change.valid_to);
         self.changes.entry(id).or_default().push(change);
+    }
+
+    fn is_held(&self, id: MemoryId) -> bool {
+        let memory = self.memories.get(&id);
+        memory.is_some_and(|memory| label::is_set(&memory.metadata, label::HOLD))
     }
 
     /// The selected memories and all that were derived from one of them, directly or not.
@@ -300,6 +306,7 @@ impl MemoryStore for InMemory {
             limit: query.limit,
             now: self.env.clock.now(),
             is_with_retired: query.is_with_retired,
+            is_with_quarantined: query.is_with_quarantined,
             words: None,
         };
         let partitions = self.partitions.read();
@@ -330,7 +337,12 @@ impl MemoryStore for InMemory {
         check_reason(&reason)?;
         let mut partitions = self.partitions.write();
         let state = partitions.get_mut(&place).ok_or(Error::NotFound { id })?;
-        let valid_to = state.end(id, Verb::Retired, valid_to)?;
+        let asked = validity::Asked {
+            verb: Verb::Retired,
+            valid_to,
+            successor_to: None,
+        };
+        let valid_to = state.end(id, asked)?;
         let change = Change {
             verb: Verb::Retired,
             at: self.env.clock.now(),
@@ -371,6 +383,9 @@ impl MemoryStore for InMemory {
             successor: None,
         };
         let selected = state.selected(&what);
+        if let Some(id) = selected.iter().find(|id| state.is_held(**id)) {
+            return Err(Error::Held { id: *id });
+        }
         receipt.n_relations = state.erase(&selected, &change);
         receipt.erased = selected.into_iter().collect();
         match what {
@@ -418,6 +433,49 @@ impl MemoryStore for InMemory {
         Ok(partitions
             .get(&place)
             .map_or_else(Vec::new, |state| state.index.paths(&walk)))
+    }
+
+    async fn list(&self, scope: &Scope, at: Namespace, listing: Listing) -> Result<Vec<Memory>> {
+        let place = self.check(scope, at)?;
+        listing.check()?;
+        let now = self.env.clock.now();
+        let partitions = self.partitions.read();
+        let Some(state) = partitions.get(&place) else {
+            return Ok(Vec::new());
+        };
+        let found = state.index.list(&listing, now).into_iter();
+        Ok(found
+            .filter_map(|(id, _)| state.memories.get(&id).cloned())
+            .collect())
+    }
+
+    async fn relabel(
+        &self,
+        scope: &Scope,
+        at: Namespace,
+        id: MemoryId,
+        labels: Vec<(String, Relabel)>,
+        reason: String,
+    ) -> Result<()> {
+        let place = self.check(scope, at)?;
+        check_reason(&reason)?;
+        let mut partitions = self.partitions.write();
+        let state = partitions.get_mut(&place).ok_or(Error::NotFound { id })?;
+        let memory = state.memories.get_mut(&id).ok_or(Error::NotFound { id })?;
+        let mut metadata = memory.metadata.clone();
+        relabel(&mut metadata, &labels)?;
+        memory.metadata.clone_from(&metadata);
+        let change = Change {
+            verb: Verb::Labeled,
+            at: self.env.clock.now(),
+            actor: scope.actor.clone(),
+            reason: Some(reason),
+            valid_to: memory.valid_to,
+            successor: None,
+        };
+        state.index.relabel(id, metadata);
+        state.changes.entry(id).or_default().push(change);
+        Ok(())
     }
 
     async fn history(&self, scope: &Scope, at: Namespace, id: MemoryId) -> Result<Vec<Change>> {

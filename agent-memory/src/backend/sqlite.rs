@@ -19,9 +19,10 @@ use rusqlite::{OptionalExtension, params};
 use crate::error::{Error, Result};
 use crate::index::{Limits, Partition, Plan, Quantized, Scored};
 use crate::memory::{Added, Change, Draft, Memory, MemoryId, Receipt, Selection};
+use crate::metadata::Relabel;
 use crate::namespace::{Namespace, tenant};
 use crate::prepare::{embed, prepare};
-use crate::query::{Hit, Query};
+use crate::query::{Hit, Listing, Query};
 use crate::relation::{Path, Relation, Walk};
 use crate::store::MemoryStore;
 use crate::terms::query_words;
@@ -274,6 +275,7 @@ impl Search {
                     limit: self.query.limit,
                     now: self.now,
                     is_with_retired: self.query.is_with_retired,
+                    is_with_quarantined: self.query.is_with_quarantined,
                     words,
                 }))
             })?;
@@ -421,6 +423,42 @@ impl MemoryStore for Sqlite {
                 Some(partition) => indexes.with(tx, partition, |index| Ok(index.paths(&walk))),
                 None => Ok(Vec::new()),
             })
+            .await
+    }
+
+    async fn list(&self, scope: &Scope, at: Namespace, listing: Listing) -> Result<Vec<Memory>> {
+        let tenant = self.check(scope)?;
+        listing.check()?;
+        let now = self.env.clock.now();
+        let indexes = Arc::clone(&self.indexes);
+        self.db
+            .read(move |tx| {
+                let Some(partition) = rows::find_partition(tx, &tenant, &at)? else {
+                    return Ok(Vec::new());
+                };
+                let page = indexes.with(tx, partition, |index| Ok(index.list(&listing, now)))?;
+                let mut found = Vec::with_capacity(page.len());
+                for (_, seq) in page {
+                    // The index may be ahead of this snapshot.
+                    found.extend(rows::by_seq(tx, partition, &at, seq)?);
+                }
+                Ok(found)
+            })
+            .await
+    }
+
+    async fn relabel(
+        &self,
+        scope: &Scope,
+        at: Namespace,
+        id: MemoryId,
+        labels: Vec<(String, Relabel)>,
+        reason: String,
+    ) -> Result<()> {
+        self.check(scope)?;
+        let scope = scope.clone();
+        self.db
+            .write(move |tx| write::relabel(tx, &scope, &at, id, &labels, &reason))
             .await
     }
 

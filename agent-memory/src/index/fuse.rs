@@ -41,6 +41,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) limit: usize,
     pub(crate) now: Timestamp,
     pub(crate) is_with_retired: bool,
+    pub(crate) is_with_quarantined: bool,
     /// BM25 by row number of the backend, where the index holds no words.
     pub(crate) words: Option<HashMap<i64, f32>>,
 }
@@ -69,7 +70,11 @@ impl Partition {
     /// those by all.
     pub(crate) fn search(&self, plan: &Plan<'_>) -> Vec<Scored> {
         let valid_at = (!plan.is_with_retired).then_some(plan.now);
-        let eligible = self.eligible(plan.filter, valid_at);
+        let eligible: Vec<bool> = self
+            .rows
+            .iter()
+            .map(|row| self.is_eligible(row, plan.filter, valid_at, plan.is_with_quarantined))
+            .collect();
         let w = plan.weights;
         let terms = query_terms(plan.text);
         let mut keyword = self.words(plan, &terms);

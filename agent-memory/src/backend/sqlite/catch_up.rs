@@ -4,13 +4,14 @@
 
 use agent_core::Timestamp;
 use agent_core::store::{Tx, sql};
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::rows::{id_of, kind_of, metadata_of, narrow, trust_of, vector_of};
 use super::write::RESET;
 use crate::error::{Error, Result};
 use crate::index::{NewRow, Partition};
 use crate::memory::Verb;
+use crate::metadata::Metadata;
 use crate::relation::{Node, Relation};
 
 /// The number of the namespace's last change.
@@ -139,8 +140,23 @@ fn changes(tx: &Tx<'_>, values: [i64; 2], index: &mut Partition) -> Result<()> {
             Some(Verb::Retired | Verb::Superseded) => {
                 index.retire(id_of(id), valid_to.map(Timestamp::from_unix_ms));
             }
+            Some(Verb::Labeled) => {
+                if let Some(labels) = labels(tx, id)? {
+                    index.relabel(id_of(id), labels);
+                }
+            }
             Some(Verb::Added) | None => return Err(Error::corrupt("a change is unknown")),
         }
     }
     Ok(())
+}
+
+/// The labels of a memory, none if it has been erased.
+fn labels(tx: &Tx<'_>, id: [u8; 16]) -> Result<Option<Metadata>> {
+    let json: Option<String> = tx
+        .sql()
+        .prepare_cached("SELECT metadata FROM memory_entry WHERE id = ?1")
+        .and_then(|mut select| select.query_row([id], |row| row.get(0)).optional())
+        .map_err(sql("read the labels of a memory"))?;
+    json.as_deref().map(metadata_of).transpose()
 }

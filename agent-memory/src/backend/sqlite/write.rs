@@ -12,12 +12,14 @@ use agent_core::store::{Tx, sql};
 use agent_core::{Scope, Timestamp};
 use rusqlite::{OptionalExtension, params};
 
-use super::rows::{find_partition, id_bytes, id_of, vector_bytes};
+use super::rows::{find_partition, id_bytes, id_of, metadata_of, vector_bytes};
 use crate::error::{Error, Result};
 use crate::memory::{Added, MemoryId, Receipt, Selection, Verb};
+use crate::metadata::{Relabel, label, relabel as apply};
 use crate::namespace::{Namespace, tenant};
 use crate::prepare::{Prepared, PreparedDraft, check_reason};
 use crate::relation::{Node, Relation};
+use crate::validity;
 
 /// A change that makes every index of the namespace start over.
 pub(super) const RESET: &str = "reset";
@@ -167,8 +169,7 @@ fn add_one(at: &At<'_, '_>, space: Option<i64>, new: &PreparedDraft) -> Result<A
     let times = new.times(at.tx.now());
     if let Some(old) = draft.supersedes {
         let end = End {
-            verb: Verb::Superseded,
-            valid_to: times.valid_from,
+            asked: new.ending(at.tx.now()),
             successor: Some(new.id),
             reason: draft.reason.as_deref(),
         };
@@ -255,8 +256,7 @@ fn known(at: &At<'_, '_>, new: &PreparedDraft) -> Result<Option<Added>> {
 }
 
 struct End<'a> {
-    verb: Verb,
-    valid_to: Timestamp,
+    asked: validity::Asked,
     successor: Option<MemoryId>,
     reason: Option<&'a str>,
 }
@@ -280,16 +280,15 @@ fn end_validity(at: &At<'_, '_>, id: MemoryId, end: &End<'_>) -> Result<()> {
         return Err(Error::NotFound { id });
     };
     let ms = Timestamp::from_unix_ms;
-    let valid_to = crate::validity::end(
-        &crate::validity::Record {
+    let valid_to = validity::end(
+        &validity::Record {
             id,
             kind: super::rows::kind_of(&kind)?,
             valid_from: ms(valid_from),
             valid_to: valid_to.map(ms),
             is_superseded: superseded_by.is_some(),
         },
-        end.verb,
-        end.valid_to,
+        end.asked,
     )?;
     at.run(
         "UPDATE memory_entry SET valid_to_ms = ?2, superseded_by = ?3 WHERE seq = ?1",
@@ -301,7 +300,7 @@ fn end_validity(at: &At<'_, '_>, id: MemoryId, end: &End<'_>) -> Result<()> {
         valid_to: Some(valid_to),
         successor: end.successor,
     };
-    at.record(end.verb.as_str(), &note)?;
+    at.record(end.asked.verb.as_str(), &note)?;
     Ok(())
 }
 
@@ -320,12 +319,54 @@ pub fn retire(
     check_reason(reason)?;
     let at = find(tx, scope, at)?.ok_or(Error::NotFound { id })?;
     let end = End {
-        verb: Verb::Retired,
-        valid_to,
+        asked: validity::Asked {
+            verb: Verb::Retired,
+            valid_to,
+            successor_to: None,
+        },
         successor: None,
         reason: Some(reason),
     };
     end_validity(&at, id, &end)?;
+    at.publish()
+}
+
+/// Changes labels of a memory.
+///
+/// # Errors
+/// As [`crate::MemoryStore::relabel`].
+pub fn relabel(
+    tx: &mut Tx<'_>,
+    scope: &Scope,
+    at: &Namespace,
+    id: MemoryId,
+    labels: &[(String, Relabel)],
+    reason: &str,
+) -> Result<()> {
+    check_reason(reason)?;
+    let at = find(tx, scope, at)?.ok_or(Error::NotFound { id })?;
+    let seq = at.seq_of(id)?.ok_or(Error::NotFound { id })?;
+    let (metadata, valid_to): (String, Option<i64>) = at
+        .tx
+        .sql()
+        .prepare_cached("SELECT metadata, valid_to_ms FROM memory_entry WHERE seq = ?1")
+        .and_then(|mut select| select.query_row([seq], |row| row.try_into()))
+        .map_err(sql("read the labels of a memory"))?;
+    let mut metadata = metadata_of(&metadata)?;
+    apply(&mut metadata, labels)?;
+    let json =
+        serde_json::to_string(&metadata).map_err(|e| Error::invalid("metadata", e.to_string()))?;
+    at.run(
+        "UPDATE memory_entry SET metadata = ?2 WHERE seq = ?1",
+        &[&seq, &json],
+    )?;
+    let note = Note {
+        id: Some(id),
+        reason: Some(reason),
+        valid_to: valid_to.map(Timestamp::from_unix_ms),
+        successor: None,
+    };
+    at.record(Verb::Labeled.as_str(), &note)?;
     at.publish()
 }
 
@@ -488,12 +529,15 @@ fn with_derived(at: &At<'_, '_>, selected: Vec<i64>) -> Result<BTreeSet<i64>> {
 }
 
 fn erase(at: &At<'_, '_>, seq: i64, reason: &str) -> Result<(MemoryId, usize)> {
-    let (id, text): ([u8; 16], String) = at
+    let (id, text, metadata): ([u8; 16], String, String) = at
         .tx
         .sql()
-        .prepare_cached("SELECT id, text FROM memory_entry WHERE seq = ?1")
+        .prepare_cached("SELECT id, text, metadata FROM memory_entry WHERE seq = ?1")
         .and_then(|mut select| select.query_row([seq], |row| row.try_into()))
         .map_err(sql("read a memory to erase"))?;
+    if label::is_set(&metadata_of(&metadata)?, label::HOLD) {
+        return Err(Error::Held { id: id_of(id) });
+    }
     // FTS5 takes the text out of its segments only if it is told what it was.
     at.run(
         "INSERT INTO memory_fts (memory_fts, rowid, scope, text)
