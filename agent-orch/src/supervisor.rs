@@ -4,8 +4,10 @@
 mod clock;
 mod control;
 mod crew;
+mod health;
 mod record;
 mod reload;
+mod reshape;
 mod sweeper;
 mod tree;
 mod waits;
@@ -13,37 +15,35 @@ mod waits;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use agent_core::{
-    AgentId, CancellationToken, ClockExt, Event, Failure, Gate, RunId, Scope, Timestamp,
-};
+use agent_core::{AgentId, CancellationToken, Gate, RunId, Scope};
 use agent_identity::CapabilityGate;
-use parking_lot::{Mutex, RwLock};
-use serde_json::{Value, json};
+use parking_lot::RwLock;
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use crate::agent::{Acted, Agent};
 use crate::attempts::Attempts;
 use crate::audit::{Root, Sealer};
-use crate::door::{BreakerState, Chaos, Door, Gates};
+use crate::door::{Chaos, Door, Gates};
 use crate::drift::{Drifted, Migrate, Migration};
 use crate::error::{Error, Result};
 use crate::fleet::Fleet;
 use crate::inbox::{Answer, Request, RequestId};
-use crate::journal::{Counts, Run};
+use crate::journal::Run;
 use crate::outbox::{Deliver, Handlers};
 use crate::registry::AgentRecord;
 use crate::runner::{AgentFactory, Shared};
 use crate::stack::{Enlisted, Stack};
 use crate::supervise::{Handle, Supervise};
-use crate::task::{NewTask, Status};
+use crate::task::NewTask;
 use crate::throttle::Throttle;
 use crate::undo::{Undo, UndoHandler, Unwinder};
-use crate::wait::Wait;
 use crew::Crew;
+use health::Health;
+pub use health::Progress;
 
 pub use reload::Reloaded;
 
@@ -249,13 +249,6 @@ fn throttle(stack: &Stack, fleet: &Fleet) -> Throttle {
     Throttle::new(&fleet.scheduling.limits, clock)
 }
 
-/// What supervision did so far in this process.
-#[derive(Debug, Default)]
-struct Health {
-    restarts: AtomicU64,
-    quarantined: Mutex<BTreeMap<String, Failure>>,
-}
-
 /// A running fleet. Dropping it stops the agents without waiting; what they recorded stays.
 #[derive(Debug)]
 pub struct RunHandle {
@@ -347,55 +340,6 @@ impl RunHandle {
         Ok(added)
     }
 
-    /// Returns the state of the run.
-    ///
-    /// # Errors
-    /// The store's.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn progress(&self) -> Result<Progress> {
-        Ok(Progress {
-            counts: self.shared.journal.counts(self.run.id).await?,
-            restarts: self.health.restarts.load(Ordering::Relaxed),
-            quarantined: self.health.quarantined.lock().clone(),
-            breakers: self.shared.door.tripped(),
-            at: self.shared.env.clock.now(),
-        })
-    }
-
-    /// Waits until every task has ended or waits for the outside, a person or a signal, or nobody is
-    /// left to do the rest. A task that waits for a moment alone goes on by itself and is waited for.
-    ///
-    /// # Errors
-    /// The store's.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    pub async fn settled(&self) -> Result<Progress> {
-        loop {
-            let moved = self.shared.moved.notified();
-            let progress = self.progress().await?;
-            let is_still = progress.counts.moving() == 0 && !self.is_asleep(&progress).await?;
-            if is_still || !progress.quarantined.is_empty() {
-                return Ok(progress);
-            }
-            tokio::select! {
-                () = moved => {}
-                () = self.shared.env.clock.sleep(SWEEP) => {}
-            }
-        }
-    }
-
-    /// Returns whether a parked task goes on by itself when its moment comes.
-    async fn is_asleep(&self, progress: &Progress) -> Result<bool> {
-        if progress.counts.of(Status::Parked) == 0 {
-            return Ok(false);
-        }
-        let waits = self.shared.journal.open_waits(self.run.id).await?;
-        Ok(waits.iter().any(Wait::is_timer))
-    }
-
     /// Returns the questions that wait for an answer.
     ///
     /// # Errors
@@ -421,47 +365,8 @@ impl RunHandle {
         Ok(request)
     }
 
-    /// Runs a quarantined pool, lane or supervisor again, with what is quarantined under it, and
-    /// records that. Supervisors are named as in the tree: `supervisor.NAME`.
-    ///
-    /// # Errors
-    /// `NotFound` if nothing of that name is quarantined; the store's.
-    ///
-    /// # Cancel safety
-    /// Atomic, but for the record.
-    pub async fn release(&self, name: &str) -> Result<()> {
-        let fleet = self.shared.fleet();
-        let is_place = fleet.pools.contains_key(name) || fleet.lanes.contains_key(name);
-        let node = if is_place {
-            tree::node_of(&fleet, name)
-        } else {
-            name.to_owned()
-        };
-        if !self.tree.release(&node).await {
-            return Err(Error::not_found("quarantined pool", name));
-        }
-        let left = self.tree.quarantined().await?;
-        let is_left = |name: &str| left.iter().any(|node| record::place(node) == name);
-        self.health
-            .quarantined
-            .lock()
-            .retain(|name, _| is_left(name));
-        let payload = json!({ "pool": name, "pools": tree::places_under(&fleet, &node) });
-        let scope = self.host.clone().with_run(self.run.id);
-        let event = Event::new(
-            &scope,
-            self.shared.env.clock.now(),
-            "pool.released",
-            payload,
-        );
-        self.shared.journal.note(event).await?;
-        Ok(())
-    }
-
-    /// Stops all agents and waits for them. Their tasks are released; opening the run again
     /// Stops all agents, waits for them and signs the audit chain. Their tasks are released;
-    /// opening the run again
-    /// resumes them.
+    /// opening the run again resumes them.
     ///
     /// # Cancel safety
     /// Cancel safe: the agents stop whether or not this is awaited to its end.
@@ -496,20 +401,4 @@ fn signed(root: Result<Option<Root>>) {
     if let Err(error) = root {
         tracing::warn!(%error, "the audit chain was not signed");
     }
-}
-
-/// The state of a run at a moment.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Progress {
-    /// Its tasks by stage and status.
-    pub counts: Counts,
-    /// How many agents were restarted in this process.
-    pub restarts: u64,
-    /// The pools and lanes that were given up, with the failure that was one too many.
-    pub quarantined: BTreeMap<String, Failure>,
-    /// The circuit breakers that do not let every call through, by `tenant/action/target`.
-    pub breakers: BTreeMap<String, BreakerState>,
-    /// When this was read.
-    pub at: Timestamp,
 }

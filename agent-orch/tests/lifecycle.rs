@@ -14,9 +14,9 @@ use agent_core::{
 };
 use agent_identity::Unlock;
 use agent_orch::{
-    Acted, Agent, AgentQuery, AgentState, ClaimRequest, Class, Ctx, Ended, Error, EventQuery,
-    Fleet, Layers, NewTask, Pool, Probes, Result, Retirement, RunHandle, Scale, Stack, StackConfig,
-    Status, Supervision, Supervisor, Task,
+    Acted, Agent, AgentQuery, AgentState, Branch, ClaimRequest, Class, Ctx, Ended, Error,
+    EventQuery, Fleet, Layers, NewTask, OnMeltdown, Pool, Probes, Result, Retirement, RunHandle,
+    Scale, Stack, StackConfig, Status, Supervision, Supervisor, Task,
 };
 use agent_pay::RateCard;
 use agent_sandbox::backend::wasm::{Config, WasmRuntime};
@@ -39,6 +39,7 @@ struct World {
     /// How often a hanging agent calls `alive` before it falls silent.
     breaths: AtomicU32,
     attempts: AtomicU32,
+    crashes: AtomicBool,
 }
 
 impl Default for World {
@@ -48,6 +49,7 @@ impl Default for World {
             is_ready: AtomicBool::new(true),
             breaths: AtomicU32::new(0),
             attempts: AtomicU32::new(0),
+            crashes: AtomicBool::new(false),
         }
     }
 }
@@ -62,6 +64,7 @@ struct Worker {
 impl Agent for Worker {
     async fn run(&self, cx: &Ctx, task: &Task) -> Result<Ended> {
         self.world.attempts.fetch_add(1, Ordering::SeqCst);
+        assert!(!self.world.crashes.load(Ordering::SeqCst), "a crash");
         let kind = EffectClass::Idempotent;
         let effect = Effect::new("tool.call", "world", kind, task.input.clone());
         let done: String = cx
@@ -409,6 +412,53 @@ async fn a_policy_retires_orphans_and_the_idle_and_nobody_who_runs() {
     let count = |why: &str| reasons.iter().filter(|r| r["reason"] == why).count();
     assert_eq!(count("its pool is gone"), 2);
     assert_eq!(count("idle for too long"), 2);
+    handle.stop().await;
+    host.stack.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn supervisors_come_move_and_go_while_their_agents_work() {
+    let host = Host::new(None).await;
+    let mut plain = fleet(|pool| pool);
+    plain.pools.get_mut("work").unwrap().size = 4;
+    let strict = Supervision::new().with_intensity(0, secs(60));
+    plain.supervisor = strict;
+    let handle = host.start(&plain).await;
+    submit(&handle, 0..20).await;
+    host.world.gate.add_permits(20);
+
+    let climbs = strict.with_on_meltdown(OnMeltdown::Escalate);
+    let line = |children: [&'static str; 2]| Branch::new(climbs, children);
+    let above = plain
+        .clone()
+        .with_supervisor("line", line(["pool.work", "pool.check"]));
+    handle.reload(above.clone()).await.unwrap();
+    let turned = plain
+        .clone()
+        .with_supervisor("line", line(["pool.check", "pool.work"]))
+        .with_supervisor("top", Branch::new(strict, ["supervisor.line"]));
+    handle.reload(turned).await.unwrap();
+    let progress = handle.settled().await.unwrap();
+    assert_eq!(progress.counts.of(Status::Completed), 20);
+    assert_eq!((progress.restarts, progress.quarantined.len()), (0, 0));
+    assert_eq!(n_workers(&handle), 4);
+
+    // The supervisors are really there: a crash climbs through both of them.
+    host.world.crashes.store(true, Ordering::SeqCst);
+    submit(&handle, 20..21).await;
+    host.until(&handle, "the top is given up", async |handle| {
+        let given_up = handle.progress().await.unwrap().quarantined;
+        given_up.keys().eq(["supervisor.top"])
+    })
+    .await;
+    // And they go, and what they had given up with them.
+    host.world.crashes.store(false, Ordering::SeqCst);
+    host.world.gate.add_permits(5);
+    handle.reload(plain).await.unwrap();
+    let progress = handle.settled().await.unwrap();
+    assert_eq!(progress.counts.of(Status::Completed), 21);
+    assert!(progress.quarantined.is_empty());
+    assert_eq!(host.kinds("run.reloaded").await.len(), 3);
     handle.stop().await;
     host.stack.close().await;
 }

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::future::join_all;
 use serde_json::json;
 
+use super::reshape::{Reshape, branch};
 use super::tree::{ROOT, agent_of, node_of};
 use super::{RunHandle, throttle};
 use crate::error::{Error, Result};
 use crate::fleet::{ConfigError, Fleet, Remedy, ScheduleChange};
+use crate::restart::Strategy;
 use crate::supervise::Group;
 
 /// What a reload did, by pool and lane.
@@ -32,13 +35,15 @@ impl RunHandle {
     /// Changes the configuration of the fleet while it runs. It is checked first, and nothing
     /// happens if it is wrong or the same. Agents of pools that are configured otherwise finish
     /// their attempt and start anew, a quarter of a pool at a time; added pools start, removed ones
-    /// finish their attempts and end; budgets get their limits. The run's record and the audit
-    /// trail name both configurations.
+    /// finish their attempts and end; budgets get their limits. A pool that has another supervisor
+    /// finishes its attempts and starts under that one; a supervisor is built anew, with what is
+    /// under it, if it has another one above it or its children another order, and stays if children
+    /// are only removed or added after the others. The run's record and the audit trail name both
+    /// configurations.
     ///
     /// # Errors
-    /// [`Error::Config`] if the configuration is wrong, has another name or asset, or moves what
-    /// runs to another supervisor; `NotFound` if it names an agent that is not registered. Nothing
-    /// is changed then. The store's.
+    /// [`Error::Config`] if the configuration is wrong or has another name or asset; `NotFound` if it
+    /// names an agent that is not registered. Nothing is changed then. The store's.
     ///
     /// # Cancel safety
     /// Not cancel safe in that pools may be left with the old configuration; reloading the old one
@@ -103,26 +108,17 @@ impl RunHandle {
     /// Brings the tree to the new configuration.
     async fn follow(&self, old: &Fleet, reloaded: &Reloaded, rolls: &[String]) -> Result<()> {
         let (crew, fleet) = (&self.crew, self.shared.fleet());
-        for (name, branch) in &fleet.supervisors {
-            let node = format!("supervisor.{name}");
-            self.tree.supervise(&node, branch.supervision).await;
+        let shape = Reshape::new(old, &fleet);
+        join_all(shape.leaving.iter().map(|place| crew.dissolve(old, place))).await;
+        for node in &shape.gone {
+            self.tree.remove(node, None).await;
         }
-        for place in reloaded.changed.iter().chain(&reloaded.unchanged) {
-            let node = node_of(&fleet, place);
-            self.tree
-                .supervise(&node, fleet.supervision_of(&node))
-                .await;
-        }
-        for place in &reloaded.added {
-            let node = node_of(&fleet, place);
-            let above = fleet.supervisor_of(&node);
-            let above = above.map_or_else(|| ROOT.to_owned(), |name| format!("supervisor.{name}"));
-            let pool = Group::pool(node.as_str(), fleet.supervision_of(&node));
-            self.tree.add_group(&above, pool).await?;
-            crew.grow(&fleet, place, fleet.size_of(place)).await?;
+        self.supervise(&fleet, &shape).await;
+        for node in &shape.coming {
+            self.build(&fleet, node).await?;
         }
         for place in &reloaded.changed {
-            if rolls.contains(place) {
+            if !shape.comes(&node_of(&fleet, place)) && rolls.contains(place) {
                 crew.roll(&fleet, place).await?;
             }
             crew.resize(&fleet, place, &self.tracker).await?;
@@ -130,10 +126,44 @@ impl RunHandle {
         for place in &reloaded.removed {
             crew.dissolve(old, place).await;
         }
+        self.forget_recovered().await?;
         let schedules = fleet.schedules.clone();
         self.change(ScheduleChange::Manifest(schedules))
             .await
             .map(|_changed| ())
+    }
+
+    /// Tells what stays how to supervise from now on.
+    async fn supervise(&self, fleet: &Fleet, shape: &Reshape) {
+        let root = fleet.supervisor.with_strategy(Strategy::OneForOne);
+        self.tree.supervise(ROOT, root).await;
+        for (name, branch) in &fleet.supervisors {
+            let node = format!("supervisor.{name}");
+            if !shape.comes(&node) {
+                self.tree.supervise(&node, branch.supervision).await;
+            }
+        }
+        for place in places(fleet) {
+            let node = node_of(fleet, place);
+            if !shape.comes(&node) {
+                let supervision = fleet.supervision_of(&node);
+                self.tree.supervise(&node, supervision).await;
+            }
+        }
+    }
+
+    /// Puts a supervisor, or a pool or lane with its agents, where the configuration has it.
+    async fn build(&self, fleet: &Fleet, node: &str) -> Result<()> {
+        let above = fleet.supervisor_of(node);
+        let above = above.map_or_else(|| ROOT.to_owned(), |name| format!("supervisor.{name}"));
+        if let Some(branch) = branch(fleet, node) {
+            let group = Group::new(node, branch.supervision);
+            return self.tree.add_group(&above, group).await;
+        }
+        let place = node.split_once('.').map_or(node, |(_, place)| place);
+        let pool = Group::pool(node, fleet.supervision_of(node));
+        self.tree.add_group(&above, pool).await?;
+        self.crew.grow(fleet, place, fleet.size_of(place)).await
     }
 }
 
@@ -151,22 +181,6 @@ fn fits(old: &Fleet, fleet: &Fleet) -> Result<(), ConfigError> {
             "fleet.budget",
             format!("an amount of {}", old.budget.asset()),
         );
-    }
-    let all = |fleet: &Fleet| -> BTreeSet<String> { fleet.supervisors.keys().cloned().collect() };
-    if all(old) != all(fleet) {
-        return keep("supervisor", "the supervisors there are".to_owned());
-    }
-    let nodes = places(fleet).into_iter().map(|place| node_of(fleet, place));
-    let branches = fleet.supervisors.keys().map(|n| format!("supervisor.{n}"));
-    for node in nodes.chain(branches) {
-        let name = node.split_once('.').map_or("", |(_, name)| name);
-        let was_there = node.starts_with("supervisor.") || node_of(old, name) == node;
-        let is_old = node.starts_with("supervisor.")
-            || old.pools.contains_key(name)
-            || old.lanes.contains_key(name);
-        if is_old && (!was_there || old.supervisor_of(&node) != fleet.supervisor_of(&node)) {
-            return keep(&node, "it where it was".to_owned());
-        }
     }
     Ok(())
 }
