@@ -32,7 +32,7 @@ use crate::agent::{Acted, Ctx};
 use crate::error::{Error, Result};
 use crate::fleet::BreakerPolicy;
 use crate::journal::{Intended, Intent, Journal, StepKey};
-use crate::throttle::Throttle;
+use crate::throttle::{Gauges, Throttle};
 use breaker::{Breakers, Change, Said};
 use chaos::Faults;
 use doubt::Resolved;
@@ -74,7 +74,7 @@ impl Door {
         chaos: Chaos,
         breaker: BreakerPolicy,
     ) -> Self {
-        let no_limits = Throttle::new(&BTreeMap::new(), Arc::clone(&env.clock));
+        let no_limits = Throttle::new(&BTreeMap::new(), &Gauges::default(), Arc::clone(&env.clock));
         Self {
             journal,
             gates,

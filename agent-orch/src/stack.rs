@@ -28,6 +28,7 @@ use crate::fleet::{Fleet, GrantText, Pool, Probes};
 use crate::journal::{Journal, NewRun, Run};
 use crate::registry::NewAgent;
 use crate::runner::Member;
+use crate::throttle::Gauges;
 
 /// How a stack is opened.
 #[derive(Debug)]
@@ -79,6 +80,7 @@ struct Inner {
     rates: Arc<RateCard>,
     host: Key,
     host_name: Principal,
+    gauges: Gauges,
 }
 
 impl fmt::Debug for Stack {
@@ -162,6 +164,7 @@ impl Stack {
                 rates: Arc::new(rates),
                 host,
                 host_name,
+                gauges: Gauges::default(),
                 data,
                 env,
                 db,
@@ -227,6 +230,11 @@ impl Stack {
     #[must_use]
     pub fn host_key(&self) -> &Key {
         &self.inner.host
+    }
+
+    /// Returns the limits on effects that all runs of this process share.
+    pub(crate) fn gauges(&self) -> &Gauges {
+        &self.inner.gauges
     }
 
     /// Returns a scope in which the host itself acts.

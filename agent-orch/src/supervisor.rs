@@ -246,7 +246,7 @@ impl Supervisor {
 
 fn throttle(stack: &Stack, fleet: &Fleet) -> Throttle {
     let clock = Arc::clone(&stack.env().clock);
-    Throttle::new(&fleet.scheduling.limits, clock)
+    Throttle::new(&fleet.scheduling.limits, stack.gauges(), clock)
 }
 
 /// A running fleet. Dropping it stops the agents without waiting; what they recorded stays.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use agent_core::{Clock, ClockExt, Effect, ErrorKind, Failure, Retry, Scope};
@@ -25,6 +25,27 @@ const STEP: u32 = 10;
 /// Begins the keys that are about tenants.
 const TENANT: &str = "tenant:";
 
+/// The limits in use in this process, so that runs with the same one share it, and a reload that
+/// leaves it as it is does not forget what it has let through.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges(Mutex<BTreeMap<String, Weak<Gauge>>>);
+
+impl Gauges {
+    /// Returns the gauge of a limit. Where the limit under a key changes, what begins from then on
+    /// counts against the new one.
+    fn get(&self, key: &str, limit: Limit) -> Arc<Gauge> {
+        let mut gauges = self.0.lock();
+        let known = gauges.get(key).and_then(Weak::upgrade);
+        if let Some(gauge) = known.filter(|gauge| gauge.limit == limit) {
+            return gauge;
+        }
+        gauges.retain(|_, gauge| gauge.strong_count() > 0);
+        let gauge = Arc::new(Gauge::new(key.to_owned(), limit));
+        gauges.insert(key.to_owned(), Arc::downgrade(&gauge));
+        gauge
+    }
+}
+
 /// All limits of a fleet.
 pub(crate) struct Throttle {
     clock: Arc<dyn Clock>,
@@ -42,10 +63,14 @@ impl fmt::Debug for Throttle {
 }
 
 impl Throttle {
-    pub(crate) fn new(limits: &BTreeMap<String, Limit>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(
+        limits: &BTreeMap<String, Limit>,
+        gauges: &Gauges,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let (mut exact, mut prefixes) = (BTreeMap::new(), Vec::new());
         for (key, limit) in limits {
-            let gauge = Arc::new(Gauge::new(key.clone(), *limit));
+            let gauge = gauges.get(key, *limit);
             match key.strip_suffix('*') {
                 Some(prefix) => prefixes.push((prefix.to_owned(), gauge)),
                 None => {

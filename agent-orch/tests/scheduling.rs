@@ -14,6 +14,7 @@ use agent_core::{
 };
 use agent_orch::{
     Acted, Backoff, Ended, Error, Fleet, Limit, NewTask, Rate, RunHandle, Scheduling, Status,
+    Supervisor,
 };
 use common::{Does, Rig, World, end, fleet, records, submit};
 use serde_json::{Value, json};
@@ -216,7 +217,8 @@ async fn urgent_work_takes_an_agent_between_two_steps_and_nothing_is_repeated() 
     end(stack, handle).await;
 }
 
-/// Runs `n_tasks`, each with one effect on `tool:search` that counts how many are under way.
+/// Runs `n_tasks` in each of two runs, each task with one effect on `tool:search` that counts how
+/// many are under way.
 async fn crowd(limit: Limit, n_tasks: u32) -> (u32, u64) {
     let rig = Rig::new();
     let (under_way, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
@@ -243,24 +245,34 @@ async fn crowd(limit: Limit, n_tasks: u32) -> (u32, u64) {
     };
     let scheduling = Scheduling::default().with_limit("tool:search", limit);
     let fleet = pool_of(8).with_scheduling(scheduling);
-    let (stack, handle) = rig
-        .start(fleet, |supervisor| {
-            supervisor
-                .with_agent("worker", move || worker.clone())
-                .with_agent("checker", Does::accept)
-        })
-        .await;
+    let mut other = fleet.clone();
+    other.name = "other".to_owned();
+    let equip = |supervisor: Supervisor| {
+        let worker = worker.clone();
+        supervisor
+            .with_agent("worker", move || worker.clone())
+            .with_agent("checker", Does::accept)
+    };
+    let (stack, handle) = rig.start(fleet, equip).await;
+    let run = stack.open_run(&other, "other", Value::Null).await.unwrap();
+    let supervisor = equip(Supervisor::new(stack.clone(), other));
+    let second = supervisor.start(run).await.unwrap();
     submit(&handle, n_tasks).await;
-    let progress = handle.settled().await.unwrap();
+    submit(&second, n_tasks).await;
+    let mut completed = 0;
+    for handle in [&handle, &second] {
+        let progress = handle.settled().await.unwrap();
+        completed += progress.counts.of(Status::Completed);
+    }
+    second.stop().await;
     end(stack, handle).await;
-    let completed = progress.counts.of(Status::Completed);
     (most.load(Ordering::SeqCst), completed)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_more_effects_are_under_way_than_the_limit_allows() {
     let (most, completed) = crowd(Limit::new().with_concurrency(2), 40).await;
-    assert_eq!(completed, 40);
+    assert_eq!(completed, 80);
     assert!(most <= 2, "{most} at once");
 }
 
