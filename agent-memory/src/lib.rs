@@ -3,6 +3,7 @@
 pub mod backend;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod context;
 #[cfg(feature = "static-embedder")]
 mod embedder;
 mod error;
@@ -19,6 +20,7 @@ mod terms;
 mod validity;
 mod when;
 
+pub use context::{BytesPerToken, Context, ContextBuilder, CountTokens, Item, LeftOut, Why};
 #[cfg(feature = "static-embedder")]
 pub use embedder::StaticEmbedder;
 pub use error::{Error, Result};
