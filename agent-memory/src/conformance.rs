@@ -16,6 +16,7 @@ mod graph;
 mod isolation;
 mod labels;
 mod search;
+mod time;
 mod writes;
 
 use std::fmt;
@@ -34,6 +35,7 @@ pub use graph::*;
 pub use isolation::*;
 pub use labels::*;
 pub use search::*;
+pub use time::*;
 pub use writes::*;
 
 /// The moment every bench starts at: 2026-01-01.
@@ -219,6 +221,10 @@ macro_rules! memory_conformance {
             forgetting_an_entity_takes_what_is_about_it,
             forgetting_all_leaves_nothing,
             an_erased_key_does_not_come_back,
+            a_question_as_of_a_moment_sees_what_was_believed,
+            an_end_that_moved_is_believed_as_known,
+            relations_are_walked_as_of_a_moment,
+            erasure_reaches_into_the_past,
         );
     };
     (@laws $make:path, $($law:ident,)*) => {

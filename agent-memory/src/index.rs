@@ -14,10 +14,11 @@ use std::collections::HashMap;
 
 use agent_core::{Embedder, Timestamp};
 
+use crate::as_of::View;
 use crate::memory::{Kind, MemoryId, Trust};
 use crate::metadata::{Metadata, Value, label};
 use crate::query::{Facts, Filter, Listing};
-use crate::relation::{Node, Path, Relation, Walk};
+use crate::relation::{Node, Path, Relation, Version, Walk};
 use graph::Graph;
 use keywords::Keywords;
 use tokens::Tokens;
@@ -60,6 +61,7 @@ pub(crate) struct NewRow<'a> {
     pub(crate) thread: Option<&'a str>,
     pub(crate) trust: Trust,
     pub(crate) occurred_at: Timestamp,
+    pub(crate) recorded_at: Timestamp,
     pub(crate) valid_from: Timestamp,
     pub(crate) valid_to: Option<Timestamp>,
     /// Absent if the memory was embedded in another space.
@@ -74,10 +76,17 @@ struct Row {
     thread: Option<usize>,
     trust: Trust,
     occurred_at: Timestamp,
+    recorded_at: Timestamp,
     valid_from: Timestamp,
     valid_to: Option<Timestamp>,
     is_question: bool,
     is_alive: bool,
+}
+
+/// An end of validity that was known until a later change.
+struct Believed {
+    until: Timestamp,
+    valid_to: Option<Timestamp>,
 }
 
 struct Thread {
@@ -108,6 +117,8 @@ pub(crate) struct Partition {
     limits: Limits,
     rows: Vec<Row>,
     by_id: HashMap<MemoryId, usize>,
+    /// Of the rows whose validity was changed: what was believed before, oldest first.
+    believed: HashMap<usize, Vec<Believed>>,
     threads: Vec<Thread>,
     thread_ids: HashMap<String, usize>,
     vectors: Vectors,
@@ -129,6 +140,7 @@ impl Partition {
             limits,
             rows: Vec::new(),
             by_id: HashMap::new(),
+            believed: HashMap::new(),
             threads: Vec::new(),
             thread_ids: HashMap::new(),
             vectors: Vectors::new(embedder.dimensions()),
@@ -197,6 +209,7 @@ impl Partition {
             thread,
             trust: new.trust,
             occurred_at: new.occurred_at,
+            recorded_at: new.recorded_at,
             valid_from: new.valid_from,
             valid_to: new.valid_to,
             is_question: new.text.contains('?'),
@@ -217,10 +230,32 @@ impl Partition {
         thread
     }
 
-    pub(crate) fn retire(&mut self, id: MemoryId, valid_to: Option<Timestamp>) {
-        if let Some(row) = self.by_id.get(&id).and_then(|n| self.rows.get_mut(*n)) {
-            row.valid_to = valid_to;
-        }
+    /// Ends a row's validity. `first` is the end it was added with, `at` when the change came.
+    pub(crate) fn retire(
+        &mut self,
+        id: MemoryId,
+        first: Option<Timestamp>,
+        valid_to: Option<Timestamp>,
+        at: Timestamp,
+    ) {
+        let Some(n) = self.by_id.get(&id) else {
+            return;
+        };
+        let Some(row) = self.rows.get_mut(*n) else {
+            return;
+        };
+        let believed = self.believed.entry(*n).or_default();
+        // A row that is loaded after its last change has the last end already.
+        let before = if believed.is_empty() {
+            first
+        } else {
+            row.valid_to
+        };
+        believed.push(Believed {
+            until: at,
+            valid_to: before,
+        });
+        row.valid_to = valid_to;
     }
 
     /// Gives the memory other labels.
@@ -248,19 +283,25 @@ impl Partition {
 
     /// The memories of a page, in the order of their ids.
     pub(crate) fn list(&self, listing: &Listing, now: Timestamp) -> Vec<(MemoryId, i64)> {
-        let valid_at = (!listing.is_with_retired).then_some(now);
-        let passes = |row: &&Row| {
-            listing.after.is_none_or(|after| row.id > after)
-                && self.is_eligible(row, &listing.filter, valid_at, listing.is_with_quarantined)
+        let view = listing.as_of.view(now, listing.is_with_retired);
+        let passes = |row: &(usize, &Row)| {
+            listing.after.is_none_or(|after| row.1.id > after)
+                && self.is_eligible(*row, &listing.filter, view, listing.is_with_quarantined)
         };
-        let key = |row: &Row| (row.id, row.seq);
+        let key = |(_, row): (usize, &Row)| (row.id, row.seq);
         let mut found: Vec<(MemoryId, i64)> = match listing.filter.slot() {
             Some(slot) => {
                 let rows = self.slots.get(slot).into_iter().flatten();
-                let rows = rows.filter_map(|n| self.rows.get(*n));
+                let rows = rows.filter_map(|n| Some((*n, self.rows.get(*n)?)));
                 rows.filter(passes).map(key).collect()
             }
-            None => self.rows.iter().filter(passes).map(key).collect(),
+            None => self
+                .rows
+                .iter()
+                .enumerate()
+                .filter(passes)
+                .map(key)
+                .collect(),
         };
         found.sort_unstable();
         found.truncate(listing.limit);
@@ -272,6 +313,7 @@ impl Partition {
         let Some(n) = self.by_id.remove(&id) else {
             return;
         };
+        self.believed.remove(&n);
         self.graph.remove(&Node::Memory(id));
         self.vectors.erase(n);
         if let Some(keywords) = &mut self.keywords {
@@ -300,8 +342,14 @@ impl Partition {
         }
     }
 
-    pub(crate) fn relate(&mut self, relation: &Relation) {
-        self.graph.insert(relation);
+    /// Adds a version of a relation in place of the one known before.
+    pub(crate) fn relate(&mut self, version: &Version) {
+        self.graph.insert(version);
+    }
+
+    /// The versions known at present of the relation with these ends and this label.
+    pub(crate) fn known_relations(&self, relation: &Relation) -> Vec<Relation> {
+        self.graph.known(relation)
     }
 
     /// Removes every relation and returns how many there were.
@@ -318,32 +366,27 @@ impl Partition {
         self.graph.remove(node)
     }
 
-    /// The memories one relation away from a node.
+    /// The memories one relation away from a node, at present or before.
     pub(crate) fn related(&self, node: &Node) -> Vec<MemoryId> {
-        let walk = Walk::from(node.clone()).with_limit(usize::MAX);
-        let memory = |path: Path| match path.to {
-            Node::Memory(id) => Some(id),
-            Node::Entity(_) => None,
-        };
-        self.paths(&walk).into_iter().filter_map(memory).collect()
+        self.graph.ever_around(node).into_iter().collect()
     }
 
-    pub(crate) fn paths(&self, walk: &Walk) -> Vec<Path> {
-        self.graph.paths(walk)
+    pub(crate) fn paths(&self, walk: &Walk, now: Timestamp) -> Vec<Path> {
+        self.graph.paths(walk, walk.as_of.view(now, false))
     }
 
     /// Whether a row may be found.
     fn is_eligible(
         &self,
-        row: &Row,
+        (n, row): (usize, &Row),
         filter: &Filter,
-        valid_at: Option<Timestamp>,
+        view: View,
         is_with_quarantined: bool,
     ) -> bool {
         row.is_alive
             && (is_with_quarantined || !label::is_set(&row.metadata, label::QUARANTINE))
-            && valid_at
-                .is_none_or(|at| row.valid_from <= at && row.valid_to.is_none_or(|end| at < end))
+            && view.knows(row.recorded_at)
+            && view.holds(row.valid_from, self.valid_to(n, row, view))
             && filter.passes(&Facts {
                 kind: row.kind,
                 metadata: &row.metadata,
@@ -351,6 +394,16 @@ impl Partition {
                 occurred_at: row.occurred_at,
                 trust: row.trust,
             })
+    }
+
+    /// The end of a row's validity that was believed then.
+    fn valid_to(&self, n: usize, row: &Row, view: View) -> Option<Timestamp> {
+        let Some(known) = view.known else {
+            return row.valid_to;
+        };
+        let mut believed = self.believed.get(&n).into_iter().flatten();
+        let then = believed.find(|before| known < before.until);
+        then.map_or(row.valid_to, |before| before.valid_to)
     }
 
     fn thread_name(&self, row: &Row) -> Option<&str> {

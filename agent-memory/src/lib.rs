@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod as_of;
 pub mod backend;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -20,6 +21,7 @@ mod terms;
 mod validity;
 mod when;
 
+pub use as_of::AsOf;
 pub use context::{BytesPerToken, Context, ContextBuilder, CountTokens, Item, LeftOut, Why};
 #[cfg(feature = "static-embedder")]
 pub use embedder::StaticEmbedder;

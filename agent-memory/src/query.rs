@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use agent_core::Timestamp;
 
+use crate::as_of::AsOf;
 use crate::error::{Error, Result};
 use crate::memory::{Kind, Memory, MemoryId, Trust};
 use crate::metadata::{self, Metadata, Value, label};
@@ -67,8 +68,15 @@ impl Filter {
 
     /// Lets everything pass.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self {
+            kinds: Vec::new(),
+            labels: Vec::new(),
+            thread: None,
+            occurred_from: None,
+            occurred_before: None,
+            trust_min: None,
+        }
     }
 
     /// Lets only this kind pass, or one given before. Default: any.
@@ -199,6 +207,7 @@ pub struct Query {
     pub(crate) limit: usize,
     pub(crate) is_with_retired: bool,
     pub(crate) is_with_quarantined: bool,
+    pub(crate) as_of: AsOf,
 }
 
 impl Query {
@@ -220,6 +229,7 @@ impl Query {
             limit: 10,
             is_with_retired: false,
             is_with_quarantined: false,
+            as_of: AsOf::now(),
         }
     }
 
@@ -253,8 +263,16 @@ impl Query {
         self
     }
 
-    /// Finds records whose validity has ended or not begun, too. Default: only what holds at
-    /// present.
+    /// Asks as of a moment: what held then, by what was known then, shown as it was then.
+    /// Default: the present.
+    #[must_use]
+    pub const fn with_as_of(mut self, as_of: AsOf) -> Self {
+        self.as_of = as_of;
+        self
+    }
+
+    /// Finds records whose validity has ended or not begun, too. Default: only what holds at the
+    /// moment asked about.
     #[must_use]
     pub const fn with_retired(mut self) -> Self {
         self.is_with_retired = true;
@@ -350,6 +368,7 @@ pub struct Listing {
     pub(crate) limit: usize,
     pub(crate) is_with_retired: bool,
     pub(crate) is_with_quarantined: bool,
+    pub(crate) as_of: AsOf,
 }
 
 impl Default for Listing {
@@ -372,6 +391,7 @@ impl Listing {
             limit: Self::LIMIT_MAX,
             is_with_retired: false,
             is_with_quarantined: false,
+            as_of: AsOf::now(),
         }
     }
 
@@ -396,8 +416,16 @@ impl Listing {
         self
     }
 
-    /// Lists records whose validity has ended or not begun, too. Default: only what holds at
-    /// present.
+    /// Lists as of a moment: what held then, by what was known then, shown as it was then.
+    /// Default: the present.
+    #[must_use]
+    pub const fn with_as_of(mut self, as_of: AsOf) -> Self {
+        self.as_of = as_of;
+        self
+    }
+
+    /// Lists records whose validity has ended or not begun, too. Default: only what holds at the
+    /// moment asked about.
     #[must_use]
     pub const fn with_retired(mut self) -> Self {
         self.is_with_retired = true;

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use agent_core::Timestamp;
+
+use crate::as_of::AsOf;
 use crate::error::{Error, Result};
 use crate::memory::MemoryId;
 
@@ -78,7 +81,8 @@ impl From<MemoryId> for Node {
     }
 }
 
-/// A directed, labeled relation within one namespace. There is at most one per ends and label.
+/// A directed, labeled relation within one namespace. There is at most one per ends, label and
+/// start of validity.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Relation {
@@ -90,13 +94,17 @@ pub struct Relation {
     pub to: Node,
     /// How strong it is, above 0 and at most 1.
     pub weight: f32,
+    /// From when it holds; always there in what a store returns.
+    pub valid_from: Option<Timestamp>,
+    /// Until when it holds.
+    pub valid_to: Option<Timestamp>,
 }
 
 impl Relation {
     /// The most relations in one call.
     pub const BATCH_MAX: usize = 1_000;
 
-    /// Describes a relation of weight 1.
+    /// Describes a relation of weight 1 that starts when it is added, without an end.
     #[must_use]
     pub fn new(from: impl Into<Node>, label: impl Into<String>, to: impl Into<Node>) -> Self {
         Self {
@@ -104,7 +112,25 @@ impl Relation {
             label: label.into(),
             to: to.into(),
             weight: 1.0,
+            valid_from: None,
+            valid_to: None,
         }
+    }
+
+    /// Sets from when to when it holds. Default: from when the relation with these ends and this
+    /// label that holds now does; if there is none, from when it is added; without an end.
+    #[must_use]
+    pub const fn valid(mut self, from: Timestamp, to: Option<Timestamp>) -> Self {
+        self.valid_from = Some(from);
+        self.valid_to = to;
+        self
+    }
+
+    /// Ends it: sets until when it holds. Default: no end.
+    #[must_use]
+    pub const fn until(mut self, to: Timestamp) -> Self {
+        self.valid_to = Some(to);
+        self
     }
 
     /// Sets the strength. Default: 1.
@@ -121,15 +147,57 @@ impl Relation {
         if self.from == self.to {
             return Err(Error::invalid("relation", "its ends are different"));
         }
-        if self.weight > 0.0 && self.weight <= 1.0 {
+        if !(self.weight > 0.0 && self.weight <= 1.0) {
+            return Err(Error::invalid(
+                "relation",
+                "its weight is above 0 and at most 1",
+            ));
+        }
+        self.valid_from.map_or(Ok(()), |from| self.check_end(from))
+    }
+
+    /// Whether both have the same ends and label.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (&self.from, &self.label, &self.to) == (&other.from, &other.label, &other.to)
+    }
+
+    /// The relation with its start, given what is known at present of the same ends and label;
+    /// none if it is there just so.
+    pub(crate) fn resolved(mut self, known: &[Self], now: Timestamp) -> Result<Option<Self>> {
+        let holds_now = |relation: &&Self| {
+            relation.valid_from.is_none_or(|from| from <= now)
+                && relation.valid_to.is_none_or(|to| now < to)
+        };
+        let start = self.valid_from.or_else(|| {
+            let holding = known.iter().filter(holds_now);
+            holding.filter_map(|relation| relation.valid_from).max()
+        });
+        let start = start.unwrap_or(now);
+        self.valid_from = Some(start);
+        self.check_end(start)?;
+        Ok((!known.contains(&self)).then_some(self))
+    }
+
+    /// Checks the end once the start is known. An end at the start says that it never held.
+    pub(crate) fn check_end(&self, from: Timestamp) -> Result<()> {
+        if self.valid_to.is_none_or(|to| from <= to) {
             Ok(())
         } else {
             Err(Error::invalid(
                 "relation",
-                "its weight is above 0 and at most 1",
+                "its validity ends after it starts",
             ))
         }
     }
+}
+
+/// A version of a relation as a store keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Version {
+    /// With its start.
+    pub(crate) relation: Relation,
+    pub(crate) known_from: Timestamp,
+    pub(crate) known_to: Option<Timestamp>,
 }
 
 /// Which way relations are followed.
@@ -155,6 +223,7 @@ pub struct Walk {
     pub(crate) direction: Direction,
     pub(crate) depth: usize,
     pub(crate) limit: usize,
+    pub(crate) as_of: AsOf,
 }
 
 impl Walk {
@@ -164,7 +233,8 @@ impl Walk {
     /// namespace.
     pub const LIMIT_MAX: usize = 1_000;
 
-    /// Walks from a node to its neighbours: any label, both directions, depth 1, 100 paths.
+    /// Walks from a node to its neighbours: any label, both directions, depth 1, 100 paths, at
+    /// present.
     #[must_use]
     pub fn from(node: impl Into<Node>) -> Self {
         Self {
@@ -174,7 +244,15 @@ impl Walk {
             direction: Direction::default(),
             depth: 1,
             limit: 100,
+            as_of: AsOf::now(),
         }
+    }
+
+    /// Walks the relations as of a moment. Default: the present.
+    #[must_use]
+    pub const fn with_as_of(mut self, as_of: AsOf) -> Self {
+        self.as_of = as_of;
+        self
     }
 
     /// Asks only for the path to one node. Default: to every node within the depth.

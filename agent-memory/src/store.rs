@@ -6,12 +6,14 @@ use std::sync::Arc;
 use agent_core::{Scope, Timestamp};
 use async_trait::async_trait;
 
-use crate::error::Result;
+use crate::as_of::{AsOf, View};
+use crate::error::{Error, Result};
 use crate::memory::{Added, Change, Draft, Memory, MemoryId, Receipt, Selection};
 use crate::metadata::Relabel;
 use crate::namespace::Namespace;
 use crate::query::{Hit, Listing, Query};
 use crate::relation::{Node, Path, Relation, Walk};
+use crate::validity;
 
 /// Keeps memories, finds them, and erases them.
 ///
@@ -103,11 +105,16 @@ pub trait MemoryStore: fmt::Debug + Send + Sync + 'static {
         reason: String,
     ) -> Result<Receipt>;
 
-    /// Adds relations, all or none; one with the same ends and label gets the given weight.
+    /// Adds relations, all or none.
+    ///
+    /// A relation is named by its ends, its label and the start of its validity; without a start
+    /// the one that holds now is meant, and if none does, a new one starts now. One that is there
+    /// already is replaced: the version before stays known until now. One that is there just so is
+    /// left alone, so a repeated call changes nothing.
     ///
     /// # Errors
-    /// `Invalid` for relations beyond the limits; `NotFound` for a memory that is not here; the
-    /// store's.
+    /// `Invalid` for relations beyond the limits or ending before they start; `NotFound` for a
+    /// memory that is not here; the store's.
     ///
     /// # Cancel safety
     /// Atomic.
@@ -174,7 +181,35 @@ pub trait MemoryStoreExt: MemoryStore {
         added
             .first()
             .copied()
-            .ok_or_else(|| crate::Error::corrupt("a store answered no draft"))
+            .ok_or_else(|| Error::corrupt("a store answered no draft"))
+    }
+
+    /// Returns one memory as it was at a moment, retired or not unless a time in the world is
+    /// asked for.
+    ///
+    /// # Errors
+    /// `NotFound` for a memory that was not known then or did not hold at that time in the world;
+    /// the store's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn get_as_of(
+        &self,
+        scope: &Scope,
+        at: Namespace,
+        id: MemoryId,
+        as_of: AsOf,
+    ) -> Result<Memory> {
+        let memory = self.get(scope, at.clone(), id).await?;
+        let changes = self.history(scope, at, id).await?;
+        let memory = validity::as_known(memory, &changes, as_of.known);
+        let view = View {
+            valid: as_of.valid,
+            known: as_of.known,
+        };
+        memory
+            .filter(|memory| view.holds(memory.valid_from, memory.valid_to))
+            .ok_or(Error::NotFound { id })
     }
 
     /// Erases one memory, as [`MemoryStore::forget`].

@@ -3,7 +3,7 @@
 use agent_core::Timestamp;
 
 use crate::error::{Error, Result};
-use crate::memory::{Kind, MemoryId, Verb};
+use crate::memory::{Change, Kind, Memory, MemoryId, Verb};
 
 /// What the rules look at.
 pub(crate) struct Record {
@@ -49,4 +49,21 @@ pub(crate) fn end(record: &Record, asked: Asked) -> Result<Timestamp> {
         return Err(Error::Retired { id: record.id });
     }
     Ok(valid_to)
+}
+
+/// The memory as it was known at a time: none if the store had not taken it yet. `changes` are all
+/// of the memory's, oldest first.
+pub(crate) fn as_known(
+    mut memory: Memory,
+    changes: &[Change],
+    known: Option<Timestamp>,
+) -> Option<Memory> {
+    let Some(known) = known else {
+        return Some(memory);
+    };
+    let by_then = |change: &&Change| change.at <= known && change.verb != Verb::Labeled;
+    let last = changes.iter().rfind(by_then)?;
+    memory.valid_to = last.valid_to;
+    memory.superseded_by = last.successor;
+    Some(memory)
 }

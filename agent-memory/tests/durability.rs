@@ -13,7 +13,9 @@ use agent_core::{IdempotencyKey, Principal, Scope};
 use agent_memory::backend::Sqlite;
 use agent_memory::backend::sqlite::Config;
 use agent_memory::conformance::Bench;
-use agent_memory::{Draft, Hit, MemoryStore, MemoryStoreExt, Namespace, Node, Query, Relation};
+use agent_memory::{
+    AsOf, Draft, Hit, MemoryStore, MemoryStoreExt, Namespace, Node, Query, Relation, Walk,
+};
 use tempfile::TempDir;
 
 const BATCH: usize = 25;
@@ -251,4 +253,44 @@ async fn another_embedder_finds_old_memories_by_words() {
     let hits = store.search(&somebody(), query).await.unwrap();
     assert_eq!(hits[0].memory.text, "shipment 13 arrived at dock 6");
     assert!(hits.iter().all(|hit| hit.explanation.dense.abs() < 1e-9));
+}
+
+/// The fixture was written by the first tables: an event, a superseded fact, relations, an erasure.
+#[tokio::test]
+async fn a_file_of_the_first_tables_opens() {
+    let dir = TempDir::new().unwrap();
+    let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/store-v1.db");
+    std::fs::copy(old, dir.path().join("store.db")).unwrap();
+    let (store, db) = open(dir.path()).await;
+    db.verify().await.unwrap();
+    let (scope, at) = (somebody(), home());
+    let start = Bench::new().env.clock.now();
+    let texts = |as_of| {
+        let query = Query::new(at.clone(), "where Ana lives").with_as_of(as_of);
+        let (store, scope) = (store.clone(), scope.clone());
+        async move {
+            let hits = store.search(&scope, query).await.unwrap();
+            hits.into_iter()
+                .map(|hit| hit.memory.text)
+                .filter(|text| text.contains("lives"))
+                .collect::<Vec<_>>()
+        }
+    };
+    assert_eq!(texts(AsOf::moment(start)).await, ["Ana lives in Bergen"]);
+    let later = start.after(std::time::Duration::from_secs(7_200));
+    assert_eq!(texts(AsOf::moment(later)).await, ["Ana lives in Oslo"]);
+    let near = store
+        .neighbours(&scope, at.clone(), Node::entity("Ana"))
+        .await
+        .unwrap();
+    assert_eq!(near.len(), 2);
+    let walk = Walk::from(Node::entity("Ana")).to(Node::entity("Oslo"));
+    let paths = store.paths(&scope, at.clone(), walk).await.unwrap();
+    assert_eq!(paths[0].steps[0].valid_from, Some(start));
+    let draft = Draft::event("Ana moved to Oslo")
+        .with_key(IdempotencyKey::new("k1").unwrap())
+        .in_thread("t")
+        .with_label("n", 1_i64);
+    let again = store.add_one(&scope, at, draft).await.unwrap();
+    assert!(!again.is_new, "keys are kept");
 }

@@ -2,6 +2,7 @@
 //! from it and caught up before every search.
 
 mod catch_up;
+mod read;
 mod rows;
 mod schema;
 pub mod write;
@@ -17,7 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use rusqlite::{OptionalExtension, params};
 
 use crate::error::{Error, Result};
-use crate::index::{Limits, Partition, Plan, Quantized, Scored};
+use crate::index::{Limits, Partition};
 use crate::memory::{Added, Change, Draft, Memory, MemoryId, Receipt, Selection};
 use crate::metadata::Relabel;
 use crate::namespace::{Namespace, tenant};
@@ -26,9 +27,6 @@ use crate::query::{Hit, Listing, Query};
 use crate::relation::{Path, Relation, Walk};
 use crate::store::MemoryStore;
 use crate::terms::query_words;
-
-/// Memories whose words match that FTS5 is asked for at most.
-const FTS_HITS_MAX: usize = 4_000;
 
 /// How the backend searches.
 #[derive(Clone, Debug, Default)]
@@ -248,87 +246,6 @@ fn register_space(tx: &Tx<'_>, name: &str, dimensions: usize) -> Result<i64> {
     }
 }
 
-/// A search as it runs on a reader thread.
-struct Search {
-    tenant: Arc<str>,
-    query: Query,
-    vector: Option<Quantized>,
-    now: Timestamp,
-}
-
-impl Search {
-    fn run(&self, tx: &Tx<'_>, indexes: &Indexes) -> Result<Vec<Hit>> {
-        let mut found: Vec<(Scored, i64, &Namespace)> = Vec::new();
-        for at in &self.query.namespaces {
-            let Some(partition) = rows::find_partition(tx, &self.tenant, at)? else {
-                continue;
-            };
-            let scored = indexes.with(tx, partition, |index| {
-                let words = (!index.has_keywords())
-                    .then(|| words(tx, partition, &self.query.text))
-                    .transpose()?;
-                Ok(index.search(&Plan {
-                    text: &self.query.text,
-                    vector: self.vector.as_ref(),
-                    filter: &self.query.filter,
-                    weights: &self.query.weights,
-                    limit: self.query.limit,
-                    now: self.now,
-                    is_with_retired: self.query.is_with_retired,
-                    is_with_quarantined: self.query.is_with_quarantined,
-                    words,
-                }))
-            })?;
-            found.extend(scored.into_iter().map(|scored| (scored, partition, at)));
-        }
-        found.sort_by(|a, b| a.0.order(&b.0));
-        found.truncate(self.query.limit);
-        let mut hits = Vec::with_capacity(found.len());
-        for (scored, partition, at) in found {
-            // The index may be ahead of this snapshot.
-            if let Some(memory) = rows::by_seq(tx, partition, at, scored.seq)? {
-                hits.push(Hit {
-                    memory,
-                    score: scored.score,
-                    explanation: scored.explanation,
-                });
-            }
-        }
-        Ok(hits)
-    }
-}
-
-/// BM25 by FTS5. Every word is quoted, so no text is taken for its query language.
-fn words(tx: &Tx<'_>, partition: i64, text: &str) -> Result<HashMap<i64, f32>> {
-    let quoted: Vec<String> = query_words(text)
-        .into_iter()
-        .map(|(word, _)| format!("\"{}\"", word.replace('"', "\"\"")))
-        .collect();
-    if quoted.is_empty() {
-        return Ok(HashMap::new());
-    }
-    // The scope as a word of its own lets FTS5 intersect before it ranks.
-    let query = format!(
-        "scope : \"p{partition}\" AND text : ({})",
-        quoted.join(" OR ")
-    );
-    let limit = i64::try_from(FTS_HITS_MAX).unwrap_or(i64::MAX);
-    tx.sql()
-        .prepare_cached(
-            "SELECT rowid, -bm25(memory_fts, 0.0, 1.0) AS score FROM memory_fts
-             WHERE memory_fts MATCH ?1 ORDER BY score DESC, rowid DESC LIMIT ?2",
-        )
-        .and_then(|mut select| {
-            select
-                .query_map(params![query, limit], |row| {
-                    Ok((row.get(0)?, rows::narrow(row.get(1)?)))
-                })?
-                .collect()
-        })
-        .map_err(sql("search for words"))
-        .map_err(Error::from)
-}
-
 #[async_trait]
 impl MemoryStore for Sqlite {
     async fn add(&self, scope: &Scope, at: Namespace, drafts: Vec<Draft>) -> Result<Vec<Added>> {
@@ -357,7 +274,7 @@ impl MemoryStore for Sqlite {
         }
         let texts = [query.text.clone()];
         let vectors = embed(&self.env, self.embedder.as_ref(), scope, &texts).await?;
-        let search = Search {
+        let search = read::Search {
             tenant,
             query,
             vector: vectors.into_iter().next().flatten(),
@@ -418,9 +335,10 @@ impl MemoryStore for Sqlite {
         let tenant = self.check(scope)?;
         walk.check()?;
         let indexes = Arc::clone(&self.indexes);
+        let now = self.env.clock.now();
         self.db
             .read(move |tx| match rows::find_partition(tx, &tenant, &at)? {
-                Some(partition) => indexes.with(tx, partition, |index| Ok(index.paths(&walk))),
+                Some(partition) => indexes.with(tx, partition, |index| Ok(index.paths(&walk, now))),
                 None => Ok(Vec::new()),
             })
             .await
@@ -432,18 +350,7 @@ impl MemoryStore for Sqlite {
         let now = self.env.clock.now();
         let indexes = Arc::clone(&self.indexes);
         self.db
-            .read(move |tx| {
-                let Some(partition) = rows::find_partition(tx, &tenant, &at)? else {
-                    return Ok(Vec::new());
-                };
-                let page = indexes.with(tx, partition, |index| Ok(index.list(&listing, now)))?;
-                let mut found = Vec::with_capacity(page.len());
-                for (_, seq) in page {
-                    // The index may be ahead of this snapshot.
-                    found.extend(rows::by_seq(tx, partition, &at, seq)?);
-                }
-                Ok(found)
-            })
+            .read(move |tx| read::list(tx, &indexes, &tenant, &at, &listing, now))
             .await
     }
 

@@ -9,6 +9,7 @@ use agent_core::Timestamp;
 use super::numbers::from_count;
 use super::rank::{Candidate, Signals};
 use super::{Partition, Quantized, Row};
+use crate::as_of::View;
 use crate::memory::MemoryId;
 use crate::query::{Explanation, Filter, Weights};
 use crate::relation::Node;
@@ -40,7 +41,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) weights: &'a Weights,
     pub(crate) limit: usize,
     pub(crate) now: Timestamp,
-    pub(crate) is_with_retired: bool,
+    /// Which versions are seen.
+    pub(crate) view: View,
     pub(crate) is_with_quarantined: bool,
     /// BM25 by row number of the backend, where the index holds no words.
     pub(crate) words: Option<HashMap<i64, f32>>,
@@ -69,11 +71,11 @@ impl Partition {
     /// Finds the best rows, best first: the whole namespace by cheap signals, then the best of
     /// those by all.
     pub(crate) fn search(&self, plan: &Plan<'_>) -> Vec<Scored> {
-        let valid_at = (!plan.is_with_retired).then_some(plan.now);
         let eligible: Vec<bool> = self
             .rows
             .iter()
-            .map(|row| self.is_eligible(row, plan.filter, valid_at, plan.is_with_quarantined))
+            .enumerate()
+            .map(|row| self.is_eligible(row, plan.filter, plan.view, plan.is_with_quarantined))
             .collect();
         let w = plan.weights;
         let terms = query_terms(plan.text);
@@ -201,7 +203,7 @@ impl Partition {
         };
         let named = self.graph.named_in(&words);
         for entity in &named {
-            for (id, weight) in self.graph.around(entity) {
+            for (id, weight) in self.graph.around(entity, plan.view) {
                 give(id, weight / from_count(named.len()));
             }
         }
@@ -214,7 +216,7 @@ impl Partition {
             let Some(row) = self.rows.get(row) else {
                 continue;
             };
-            for (id, weight) in self.graph.around(&Node::Memory(row.id)) {
+            for (id, weight) in self.graph.around(&Node::Memory(row.id), plan.view) {
                 give(id, weight * score);
             }
         }

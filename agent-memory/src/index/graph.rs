@@ -5,13 +5,28 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use petgraph::stable_graph::{EdgeIndex, NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
 
+use agent_core::Timestamp;
+
+use crate::as_of::View;
 use crate::memory::MemoryId;
-use crate::relation::{Direction, Node, Path, Relation, Walk};
+use crate::relation::{Direction, Node, Path, Relation, Version, Walk};
 use crate::terms::for_each_term;
 
+/// A version of a relation.
 struct Edge {
     label: String,
     weight: f32,
+    valid_from: Timestamp,
+    valid_to: Option<Timestamp>,
+    known_from: Timestamp,
+    known_to: Option<Timestamp>,
+}
+
+impl Edge {
+    fn is_seen(&self, view: View) -> bool {
+        view.is_version(self.known_from, self.known_to)
+            && view.holds(self.valid_from, self.valid_to)
+    }
 }
 
 #[derive(Default)]
@@ -27,27 +42,58 @@ impl Graph {
         self.nodes.is_empty()
     }
 
+    /// How many relations are known at present, replaced versions left out.
     pub(super) fn n_relations(&self) -> usize {
-        self.graph.edge_count()
+        let edges = self.graph.edge_weights();
+        edges.filter(|edge| edge.known_to.is_none()).count()
     }
 
-    pub(super) fn insert(&mut self, relation: &Relation) {
+    /// Adds a version; the one of the same relation that is known until now ends where it begins.
+    pub(super) fn insert(&mut self, version: &Version) {
+        let relation = &version.relation;
+        let valid_from = relation.valid_from.unwrap_or(version.known_from);
         let from = self.node(&relation.from);
         let to = self.node(&relation.to);
-        let known = self
+        let replaced = self
             .graph
             .edges_connecting(from, to)
-            .find(|edge| edge.weight().label == relation.label)
+            .find(|edge| {
+                let edge = edge.weight();
+                edge.known_to.is_none()
+                    && edge.label == relation.label
+                    && edge.valid_from == valid_from
+            })
             .map(|edge| edge.id());
-        if let Some(edge) = known.and_then(|edge| self.graph.edge_weight_mut(edge)) {
-            edge.weight = relation.weight;
-            return;
+        if let Some(edge) = replaced.and_then(|edge| self.graph.edge_weight_mut(edge)) {
+            edge.known_to = Some(version.known_from);
         }
         let edge = Edge {
             label: relation.label.clone(),
             weight: relation.weight,
+            valid_from,
+            valid_to: relation.valid_to,
+            known_from: version.known_from,
+            known_to: version.known_to,
         };
         self.graph.add_edge(from, to, edge);
+    }
+
+    /// The versions known at present of the relation with these ends and this label.
+    pub(super) fn known(&self, relation: &Relation) -> Vec<Relation> {
+        let ends = self
+            .nodes
+            .get(&relation.from)
+            .zip(self.nodes.get(&relation.to));
+        let Some((from, to)) = ends else {
+            return Vec::new();
+        };
+        self.graph
+            .edges_connecting(*from, *to)
+            .filter(|edge| {
+                edge.weight().known_to.is_none() && edge.weight().label == relation.label
+            })
+            .filter_map(|edge| self.relation(edge.id()))
+            .collect()
     }
 
     fn node(&mut self, node: &Node) -> NodeIndex {
@@ -62,13 +108,20 @@ impl Graph {
         index
     }
 
-    /// Removes a node with its relations, and entities that are left without any; returns how many
-    /// relations went.
+    /// Removes a node with all versions of its relations, and entities that are left without any;
+    /// returns how many relations went.
     pub(super) fn remove(&mut self, node: &Node) -> usize {
         let Some(index) = self.nodes.get(node).copied() else {
             return 0;
         };
-        let around: Vec<NodeIndex> = self.graph.neighbors_undirected(index).collect();
+        let around: BTreeSet<NodeIndex> = self.graph.neighbors_undirected(index).collect();
+        let n_known = |direction| {
+            let edges = self.graph.edges_directed(index, direction);
+            edges
+                .filter(|edge| edge.weight().known_to.is_none())
+                .count()
+        };
+        let n_relations = n_known(petgraph::Outgoing) + n_known(petgraph::Incoming);
         self.forget_node(node, index);
         for other in &around {
             let is_alone = self.graph.neighbors_undirected(*other).next().is_none();
@@ -78,7 +131,7 @@ impl Graph {
                 self.forget_node(&node, *other);
             }
         }
-        around.len()
+        n_relations
     }
 
     fn forget_node(&mut self, node: &Node, index: NodeIndex) {
@@ -95,7 +148,7 @@ impl Graph {
     }
 
     /// Finds a shortest path to each node by breadth-first search over sorted neighbours.
-    pub(super) fn paths(&self, walk: &Walk) -> Vec<Path> {
+    pub(super) fn paths(&self, walk: &Walk, view: View) -> Vec<Path> {
         let Some(start) = self.nodes.get(&walk.from).copied() else {
             return Vec::new();
         };
@@ -106,7 +159,7 @@ impl Graph {
         for _ in 0..walk.depth {
             let mut next = Vec::new();
             for from in &frontier {
-                for (edge, to) in self.steps(*from, walk) {
+                for (edge, to) in self.steps(*from, walk, view) {
                     if !seen.insert(to) {
                         continue;
                     }
@@ -126,23 +179,26 @@ impl Graph {
         paths
     }
 
-    /// The relations that lead away from a node, by label and the node they lead to.
-    fn steps(&self, from: NodeIndex, walk: &Walk) -> Vec<(EdgeIndex, NodeIndex)> {
+    /// The relations that lead away from a node, by label, the node they lead to and their start.
+    fn steps(&self, from: NodeIndex, walk: &Walk, view: View) -> Vec<(EdgeIndex, NodeIndex)> {
         let out = self
             .graph
             .edges_directed(from, petgraph::Outgoing)
             .filter(|_| walk.direction != Direction::In)
-            .map(|edge| (edge.id(), edge.target(), &edge.weight().label));
+            .map(|edge| (edge.id(), edge.target(), edge.weight()));
         let into = self
             .graph
             .edges_directed(from, petgraph::Incoming)
             .filter(|_| walk.direction != Direction::Out)
-            .map(|edge| (edge.id(), edge.source(), &edge.weight().label));
+            .map(|edge| (edge.id(), edge.source(), edge.weight()));
         let mut steps: Vec<_> = out
             .chain(into)
-            .filter(|(_, _, label)| walk.labels.is_empty() || walk.labels.contains(label))
+            .filter(|(_, _, edge)| walk.labels.is_empty() || walk.labels.contains(&edge.label))
+            .filter(|(_, _, edge)| edge.is_seen(view))
             .collect();
-        steps.sort_by_key(|(_, to, label)| (*label, self.graph.node_weight(*to)));
+        steps.sort_by_key(|(_, to, edge)| {
+            (&edge.label, self.graph.node_weight(*to), edge.valid_from)
+        });
         steps.into_iter().map(|(edge, to, _)| (edge, to)).collect()
     }
 
@@ -169,11 +225,14 @@ impl Graph {
         let weight = self.graph.edge_weight(edge)?;
         let from = self.graph.node_weight(from)?.clone();
         let to = self.graph.node_weight(to)?.clone();
-        Some(Relation::new(from, weight.label.clone(), to).with_weight(weight.weight))
+        let relation = Relation::new(from, weight.label.clone(), to)
+            .with_weight(weight.weight)
+            .valid(weight.valid_from, weight.valid_to);
+        Some(relation)
     }
 
     /// The memories around a node with the weight of the strongest relation to each.
-    pub(super) fn around(&self, node: &Node) -> BTreeMap<MemoryId, f32> {
+    pub(super) fn around(&self, node: &Node, view: View) -> BTreeMap<MemoryId, f32> {
         let mut found = BTreeMap::new();
         let Some(index) = self.nodes.get(node).copied() else {
             return found;
@@ -181,15 +240,29 @@ impl Graph {
         let out = self.graph.edges_directed(index, petgraph::Outgoing);
         let into = self.graph.edges_directed(index, petgraph::Incoming);
         let ends = out
-            .map(|edge| (edge.target(), edge.weight().weight))
-            .chain(into.map(|edge| (edge.source(), edge.weight().weight)));
-        for (end, weight) in ends {
+            .map(|edge| (edge.target(), edge.weight()))
+            .chain(into.map(|edge| (edge.source(), edge.weight())));
+        for (end, edge) in ends.filter(|(_, edge)| edge.is_seen(view)) {
+            let weight = edge.weight;
             if let Some(Node::Memory(id)) = self.graph.node_weight(end) {
                 let strongest = found.entry(*id).or_insert(weight);
                 *strongest = strongest.max(weight);
             }
         }
         found
+    }
+
+    /// The memories that any version of a relation connects to a node.
+    pub(super) fn ever_around(&self, node: &Node) -> BTreeSet<MemoryId> {
+        let index = self.nodes.get(node).copied();
+        let ends = index.map(|index| self.graph.neighbors_undirected(index));
+        ends.into_iter()
+            .flatten()
+            .filter_map(|end| match self.graph.node_weight(end)? {
+                Node::Memory(id) => Some(*id),
+                Node::Entity(_) => None,
+            })
+            .collect()
     }
 
     /// The entities whose whole name stands in the question, given as all its words in order.

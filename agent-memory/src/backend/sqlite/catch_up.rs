@@ -6,13 +6,12 @@ use agent_core::Timestamp;
 use agent_core::store::{Tx, sql};
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::rows::{id_of, kind_of, metadata_of, narrow, trust_of, vector_of};
+use super::rows::{VERSION, id_of, kind_of, metadata_of, trust_of, vector_of, version};
 use super::write::RESET;
 use crate::error::{Error, Result};
 use crate::index::{NewRow, Partition};
 use crate::memory::Verb;
 use crate::metadata::Metadata;
-use crate::relation::{Node, Relation};
 
 /// The number of the namespace's last change.
 pub(super) fn last_seq(tx: &Tx<'_>, partition: i64) -> Result<i64> {
@@ -54,7 +53,7 @@ fn entries(tx: &Tx<'_>, values: [i64; 3], index: &mut Partition) -> Result<()> {
         .sql()
         .prepare_cached(
             "SELECT seq, id, kind, text, metadata, thread, trust, occurred_ms, valid_from_ms,
-                 valid_to_ms, scale, iif(space = ?3, vector, NULL)
+                 valid_to_ms, scale, iif(space = ?3, vector, NULL), recorded_ms
              FROM memory_entry WHERE partition = ?1 AND seq > ?2 ORDER BY seq",
         )
         .map_err(sql("load a namespace"))?;
@@ -76,7 +75,7 @@ fn entry(row: &Row<'_>, index: &mut Partition) -> Result<()> {
             row.get_ref(4)?.as_str()?,
             row.get_ref(5)?.as_str_or_null()?,
             row.get(6)?,
-            [ms(row.get(7)?), ms(row.get(8)?)],
+            [ms(row.get(7)?), ms(row.get(8)?), ms(row.get(12)?)],
             row.get::<_, Option<i64>>(9)?.map(ms),
             vector
                 .zip(scale)
@@ -89,7 +88,7 @@ fn entry(row: &Row<'_>, index: &mut Partition) -> Result<()> {
         metadata,
         thread,
         trust,
-        [occurred_at, valid_from],
+        [occurred_at, valid_from, recorded_at],
         valid_to,
         vector,
     ) = read().map_err(sql("load a memory"))?;
@@ -102,6 +101,7 @@ fn entry(row: &Row<'_>, index: &mut Partition) -> Result<()> {
         thread,
         trust: trust_of(trust)?,
         occurred_at,
+        recorded_at,
         valid_from,
         valid_to,
         vector: vector.as_ref(),
@@ -110,35 +110,38 @@ fn entry(row: &Row<'_>, index: &mut Partition) -> Result<()> {
 }
 
 fn relations(tx: &Tx<'_>, values: [i64; 2], index: &mut Partition) -> Result<()> {
-    let found: Vec<(String, String, String, f64)> = tx
+    let mut select = tx
         .sql()
-        .prepare_cached(
-            "SELECT from_node, label, to_node, weight FROM memory_edge
-             WHERE partition = ?1 AND seq > ?2 ORDER BY seq",
-        )
-        .and_then(|mut select| select.query_map(values, |row| row.try_into())?.collect())
+        .prepare_cached(&format!(
+            "{VERSION} WHERE partition = ?1 AND seq > ?2 ORDER BY seq"
+        ))
         .map_err(sql("load relations"))?;
-    for (from, label, to, weight) in found {
-        let relation = Relation::new(Node::parse(&from)?, label, Node::parse(&to)?);
-        index.relate(&relation.with_weight(narrow(weight)));
+    let mut rows = select.query(values).map_err(sql("load relations"))?;
+    while let Some(row) = rows.next().map_err(sql("load relations"))? {
+        index.relate(&version(row)?);
     }
     Ok(())
 }
 
 fn changes(tx: &Tx<'_>, values: [i64; 2], index: &mut Partition) -> Result<()> {
-    let found: Vec<([u8; 16], String, Option<i64>)> = tx
+    type Found = ([u8; 16], String, Option<i64>, i64, Option<i64>);
+    let found: Vec<Found> = tx
         .sql()
         .prepare_cached(
-            "SELECT id, verb, valid_to_ms FROM memory_change
-             WHERE partition = ?1 AND seq > ?2 AND verb <> 'added' AND id IS NOT NULL ORDER BY seq",
+            "SELECT c.id, c.verb, c.valid_to_ms, c.at_ms,
+                 (SELECT first.valid_to_ms FROM memory_entry e
+                  JOIN memory_change first ON first.seq = e.seq WHERE e.id = c.id)
+             FROM memory_change c WHERE c.partition = ?1 AND c.seq > ?2 AND c.verb <> 'added'
+                 AND c.id IS NOT NULL ORDER BY c.seq",
         )
         .and_then(|mut select| select.query_map(values, |row| row.try_into())?.collect())
         .map_err(sql("load changes"))?;
-    for (id, verb, valid_to) in found {
+    let ms = Timestamp::from_unix_ms;
+    for (id, verb, valid_to, at, first) in found {
         match Verb::parse(&verb) {
             Some(Verb::Erased) => index.erase(id_of(id)),
             Some(Verb::Retired | Verb::Superseded) => {
-                index.retire(id_of(id), valid_to.map(Timestamp::from_unix_ms));
+                index.retire(id_of(id), first.map(ms), valid_to.map(ms), ms(at));
             }
             Some(Verb::Labeled) => {
                 if let Some(labels) = labels(tx, id)? {

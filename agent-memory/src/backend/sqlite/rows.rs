@@ -9,6 +9,7 @@ use crate::index::Quantized;
 use crate::memory::{Change, Kind, Memory, MemoryId, Provenance, Trust, Verb};
 use crate::metadata::Metadata;
 use crate::namespace::Namespace;
+use crate::relation::{Node, Relation, Version};
 
 /// An id as it is stored: big-endian, so that the order of bytes is the order of ids.
 pub(super) const fn id_bytes(id: MemoryId) -> [u8; 16] {
@@ -204,4 +205,34 @@ pub(super) fn changes(tx: &Tx<'_>, partition: i64, id: MemoryId) -> Result<Vec<C
             })
         })
         .collect()
+}
+
+/// What [`version`] reads.
+pub(super) const VERSION: &str = "SELECT from_node, label, to_node, weight, valid_from_ms,
+    valid_to_ms, known_from_ms, known_to_ms FROM memory_relation";
+
+pub(super) fn version(row: &Row<'_>) -> Result<Version> {
+    type Raw = (
+        (String, String, String),
+        (f64, i64, Option<i64>),
+        (i64, Option<i64>),
+    );
+    let read = || -> rusqlite::Result<Raw> {
+        Ok((
+            (row.get(0)?, row.get(1)?, row.get(2)?),
+            (row.get(3)?, row.get(4)?, row.get(5)?),
+            (row.get(6)?, row.get(7)?),
+        ))
+    };
+    let ((from, label, to), (weight, valid_from, valid_to), (known_from, known_to)) =
+        read().map_err(sql("read a relation"))?;
+    let ms = Timestamp::from_unix_ms;
+    let relation = Relation::new(Node::parse(&from)?, label, Node::parse(&to)?)
+        .with_weight(narrow(weight))
+        .valid(ms(valid_from), valid_to.map(ms));
+    Ok(Version {
+        relation,
+        known_from: ms(known_from),
+        known_to: known_to.map(ms),
+    })
 }

@@ -1,5 +1,5 @@
-//! The tables. `seq` is the number of a change; an entry and a relation carry the number of the
-//! change that added them, which is how an index knows what it has not seen.
+//! The tables. `seq` is the number of a change; an entry and a version of a relation carry the
+//! number of the change that added them, which is how an index knows what it has not seen.
 
 /// The layer's name in the store.
 pub(super) const LAYER: &str = "memory";
@@ -83,4 +83,26 @@ CREATE VIRTUAL TABLE memory_fts USING fts5 (
     tokenize = 'porter unicode61 remove_diacritics 2'
 );
 INSERT INTO memory_fts (memory_fts, rank) VALUES ('secure-delete', 1);
+", "
+CREATE TABLE memory_relation (
+    seq INTEGER PRIMARY KEY REFERENCES memory_change (seq),
+    partition INTEGER NOT NULL REFERENCES memory_partition (id),
+    from_node TEXT NOT NULL,
+    label TEXT NOT NULL,
+    to_node TEXT NOT NULL,
+    weight REAL NOT NULL,
+    valid_from_ms INTEGER NOT NULL,
+    valid_to_ms INTEGER,
+    known_from_ms INTEGER NOT NULL,
+    known_to_ms INTEGER
+) STRICT;
+INSERT INTO memory_relation
+    SELECT e.seq, e.partition, e.from_node, e.label, e.to_node, e.weight, c.at_ms, NULL, c.at_ms, NULL
+    FROM memory_edge e JOIN memory_change c ON c.seq = e.seq;
+DROP TABLE memory_edge;
+CREATE UNIQUE INDEX memory_relation_known ON memory_relation
+    (partition, from_node, label, to_node, valid_from_ms) WHERE known_to_ms IS NULL;
+CREATE INDEX memory_relation_by_partition ON memory_relation (partition, seq);
+CREATE INDEX memory_relation_by_start ON memory_relation (partition, from_node);
+CREATE INDEX memory_relation_by_end ON memory_relation (partition, to_node);
 "];

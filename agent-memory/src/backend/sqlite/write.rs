@@ -6,6 +6,9 @@
     reason = "a write has its transaction for itself, as the store hands it out"
 )]
 
+mod erase;
+mod relate;
+
 use std::collections::BTreeSet;
 
 use agent_core::store::{Tx, sql};
@@ -14,17 +17,17 @@ use rusqlite::{OptionalExtension, params};
 
 use super::rows::{find_partition, id_bytes, id_of, metadata_of, vector_bytes};
 use crate::error::{Error, Result};
-use crate::memory::{Added, MemoryId, Receipt, Selection, Verb};
-use crate::metadata::{Relabel, label, relabel as apply};
+use crate::memory::{Added, MemoryId, Verb};
+use crate::metadata::{Relabel, relabel as apply};
 use crate::namespace::{Namespace, tenant};
 use crate::prepare::{Prepared, PreparedDraft, check_reason};
-use crate::relation::{Node, Relation};
 use crate::validity;
+
+pub use erase::forget;
+pub use relate::relate;
 
 /// A change that makes every index of the namespace start over.
 pub(super) const RESET: &str = "reset";
-/// A change that added a relation.
-const RELATED: &str = "related";
 
 /// A namespace within a transaction.
 struct At<'t, 'c> {
@@ -377,197 +380,4 @@ fn find<'t, 'c>(tx: &'t Tx<'c>, scope: &'t Scope, at: &Namespace) -> Result<Opti
         partition,
         actor: scope.actor.as_str(),
     }))
-}
-
-/// Adds relations, all or none if the caller passes the error on.
-///
-/// # Errors
-/// As [`crate::MemoryStore::relate`].
-pub fn relate(
-    tx: &mut Tx<'_>,
-    scope: &Scope,
-    at: &Namespace,
-    relations: &[Relation],
-) -> Result<()> {
-    if relations.len() > Relation::BATCH_MAX {
-        return Err(Error::invalid("relations", "at most 1,000 in a call"));
-    }
-    relations.iter().try_for_each(Relation::check)?;
-    let at = At {
-        tx,
-        partition: make_partition(tx, &tenant(scope)?, at)?,
-        actor: scope.actor.as_str(),
-    };
-    for relation in relations {
-        for node in [&relation.from, &relation.to] {
-            if let Node::Memory(id) = node
-                && at.seq_of(*id)?.is_none()
-            {
-                return Err(Error::NotFound { id: *id });
-            }
-        }
-        let seq = at.record(RELATED, &Note::default())?;
-        at.run(
-            "INSERT OR REPLACE INTO memory_edge (seq, partition, from_node, label, to_node, weight)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            &[
-                &seq,
-                &at.partition,
-                &relation.from.to_string(),
-                &relation.label,
-                &relation.to.to_string(),
-                &f64::from(relation.weight),
-            ],
-        )?;
-    }
-    if relations.is_empty() {
-        return Ok(());
-    }
-    at.publish()
-}
-
-/// Erases memories and what was derived from them. The receipt says `is_scrubbed: false`: the
-/// write-ahead log can be emptied only after the transaction, by [`super::Sqlite::scrub`].
-///
-/// # Errors
-/// As [`crate::MemoryStore::forget`].
-pub fn forget(
-    tx: &mut Tx<'_>,
-    scope: &Scope,
-    at: &Namespace,
-    what: &Selection,
-    reason: &str,
-) -> Result<Receipt> {
-    check_reason(reason)?;
-    what.check()?;
-    let mut receipt = Receipt {
-        erased: Vec::new(),
-        n_relations: 0,
-        is_scrubbed: false,
-    };
-    let Some(at) = find(tx, scope, at)? else {
-        return Ok(receipt);
-    };
-    for seq in with_derived(&at, selected(&at, what)?)? {
-        let (id, n_relations) = erase(&at, seq, reason)?;
-        receipt.erased.push(id);
-        receipt.n_relations += n_relations;
-    }
-    receipt.erased.sort_unstable();
-    let n_left = match what {
-        Selection::Ids(_) => 0,
-        Selection::Entity(name) => at.run(
-            "DELETE FROM memory_edge WHERE partition = ?1 AND (from_node = ?2 OR to_node = ?2)",
-            &[&at.partition, &Node::entity(name.as_str()).to_string()],
-        )?,
-        Selection::All => at.run(
-            "DELETE FROM memory_edge WHERE partition = ?1",
-            &[&at.partition],
-        )?,
-    };
-    receipt.n_relations += n_left;
-    if n_left > 0 {
-        at.record(RESET, &Note::default())?;
-    }
-    if n_left > 0 || !receipt.erased.is_empty() {
-        at.publish()?;
-    }
-    Ok(receipt)
-}
-
-fn selected(at: &At<'_, '_>, what: &Selection) -> Result<Vec<i64>> {
-    match what {
-        Selection::Ids(ids) => {
-            let found = ids
-                .iter()
-                .map(|id| at.seq_of(*id))
-                .collect::<Result<Vec<_>>>()?;
-            Ok(found.into_iter().flatten().collect())
-        }
-        Selection::Entity(name) => related(at, &Node::entity(name.as_str())),
-        Selection::All => at.seqs(
-            "SELECT seq FROM memory_entry WHERE partition = ?1",
-            &[&at.partition],
-        ),
-    }
-}
-
-/// The memories directly related to a node.
-fn related(at: &At<'_, '_>, node: &Node) -> Result<Vec<i64>> {
-    let ends: Vec<String> = at
-        .tx
-        .sql()
-        .prepare_cached(
-            "SELECT to_node FROM memory_edge WHERE partition = ?1 AND from_node = ?2
-             UNION SELECT from_node FROM memory_edge WHERE partition = ?1 AND to_node = ?2",
-        )
-        .and_then(|mut select| {
-            select
-                .query_map(params![at.partition, node.to_string()], |row| row.get(0))?
-                .collect()
-        })
-        .map_err(sql("find related memories"))?;
-    let mut seqs = Vec::new();
-    for end in ends {
-        if let Node::Memory(id) = Node::parse(&end)? {
-            seqs.extend(at.seq_of(id)?);
-        }
-    }
-    Ok(seqs)
-}
-
-/// The selected entries and all that were derived from one of them, directly or not.
-fn with_derived(at: &At<'_, '_>, selected: Vec<i64>) -> Result<BTreeSet<i64>> {
-    let mut all = BTreeSet::new();
-    let mut pending = selected;
-    while let Some(seq) = pending.pop() {
-        if all.insert(seq) {
-            pending.extend(at.seqs("SELECT entry FROM memory_source WHERE source = ?1", &[&seq])?);
-        }
-    }
-    Ok(all)
-}
-
-fn erase(at: &At<'_, '_>, seq: i64, reason: &str) -> Result<(MemoryId, usize)> {
-    let (id, text, metadata): ([u8; 16], String, String) = at
-        .tx
-        .sql()
-        .prepare_cached("SELECT id, text, metadata FROM memory_entry WHERE seq = ?1")
-        .and_then(|mut select| select.query_row([seq], |row| row.try_into()))
-        .map_err(sql("read a memory to erase"))?;
-    if label::is_set(&metadata_of(&metadata)?, label::HOLD) {
-        return Err(Error::Held { id: id_of(id) });
-    }
-    // FTS5 takes the text out of its segments only if it is told what it was.
-    at.run(
-        "INSERT INTO memory_fts (memory_fts, rowid, scope, text)
-         VALUES ('delete', ?1, 'p' || ?2, ?3)",
-        &[&seq, &at.partition, &text],
-    )?;
-    at.run(
-        "DELETE FROM memory_source WHERE entry = ?1 OR source = ?1",
-        &[&seq],
-    )?;
-    let node = Node::Memory(id_of(id)).to_string();
-    let n_relations = at.run(
-        "DELETE FROM memory_edge WHERE partition = ?1 AND from_node = ?2",
-        &[&at.partition, &node],
-    )? + at.run(
-        "DELETE FROM memory_edge WHERE partition = ?1 AND to_node = ?2",
-        &[&at.partition, &node],
-    )?;
-    // Without the content's digest a guess of the content cannot be confirmed.
-    at.run("UPDATE memory_key SET content = NULL WHERE id = ?1", &[&id])?;
-    at.run(
-        "UPDATE memory_change SET reason = NULL WHERE id = ?1 OR successor = ?1",
-        &[&id],
-    )?;
-    at.run("DELETE FROM memory_entry WHERE seq = ?1", &[&seq])?;
-    let note = Note {
-        id: Some(id_of(id)),
-        reason: Some(reason),
-        ..Note::default()
-    };
-    at.record(Verb::Erased.as_str(), &note)?;
-    Ok((id_of(id), n_relations))
 }
