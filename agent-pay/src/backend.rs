@@ -6,4 +6,4 @@ pub mod sqlite;
 
 pub use in_memory::InMemoryLedger;
 #[cfg(feature = "sqlite")]
-pub use sqlite::{SqliteLedger, SqliteMeter};
+pub use sqlite::{SqliteAuthority, SqliteLedger, SqliteMeter};

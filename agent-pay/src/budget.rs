@@ -17,6 +17,7 @@
     reason = "the names are used from the root of the crate"
 )]
 
+mod allocate;
 mod path;
 mod plan;
 pub mod sync;
@@ -26,6 +27,7 @@ use std::fmt;
 
 use agent_core::{Amount, Asset, IdempotencyKey, Timestamp};
 
+pub use allocate::{Allocation, Member, Move, Standing};
 pub use path::BudgetPath;
 pub use tree::Budgets;
 
@@ -64,6 +66,38 @@ impl SetLimit {
     #[must_use]
     pub const fn new(key: IdempotencyKey, path: BudgetPath, limit: Amount) -> Self {
         Self { key, path, limit }
+    }
+}
+
+/// Moves part of a limit from one budget to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MoveLimit {
+    /// The key of the move.
+    pub key: IdempotencyKey,
+    /// The budget that gives: only what it has neither spent nor held.
+    pub from: BudgetPath,
+    /// The budget that gets.
+    pub to: BudgetPath,
+    /// How much.
+    pub amount: Amount,
+}
+
+impl MoveLimit {
+    /// Moves `amount` of the limit of `from` to that of `to`.
+    #[must_use]
+    pub const fn new(
+        key: IdempotencyKey,
+        from: BudgetPath,
+        to: BudgetPath,
+        amount: Amount,
+    ) -> Self {
+        Self {
+            key,
+            from,
+            to,
+            amount,
+        }
     }
 }
 

@@ -137,6 +137,8 @@ macro_rules! ledger_conformance {
             released_reservation_is_free
             charge_is_admitted_by_the_same_limits
             spending_is_listed_by_prefix
+            limit_moves_between_budgets_and_creates_nothing
+            allocation_plans_move_what_is_free
         }
     };
     (@laws $make:path; $($law:ident)+) => {

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use agent_core::{
-    Amount, Asset, BoxError, Classify, ErrorKind, IdempotencyKey, Retry, Timestamp, Unit,
+    Amount, Asset, BoxError, Classify, Digest, ErrorKind, IdempotencyKey, Principal, Retry,
+    Timestamp, Unit,
 };
 
 use crate::account::AccountName;
+use crate::authority::{ApprovalState, PolicyError};
 use crate::batch::State;
 use crate::budget::{BudgetPath, Denial};
 use crate::journal::Difference;
@@ -126,6 +128,59 @@ pub enum Error {
     /// A budget does not have what was asked.
     #[error(transparent)]
     OverBudget(Box<Denial>),
+    /// A spend was denied, or somebody has to approve it first.
+    #[error("the spend is denied, {code}: {detail}")]
+    #[non_exhaustive]
+    SpendDenied {
+        /// The rule that denied, as a stable code; `needs_approval` if somebody must be asked.
+        code: &'static str,
+        /// The rule and its node.
+        detail: String,
+    },
+    /// Nobody defined a node of the spend authority.
+    #[error("no node {node} in the spend authority")]
+    #[non_exhaustive]
+    NodeNotFound {
+        /// The node.
+        node: BudgetPath,
+    },
+    /// Nobody asked for approval of what a digest names.
+    #[error("nobody asked for approval of {digest}")]
+    #[non_exhaustive]
+    ApprovalNotFound {
+        /// The digest.
+        digest: Digest,
+    },
+    /// Votes on a request are closed.
+    #[error("the request {digest} is closed")]
+    #[non_exhaustive]
+    ApprovalClosed {
+        /// The digest.
+        digest: Digest,
+        /// What became of the request.
+        state: ApprovalState,
+    },
+    /// Somebody may not vote on a request.
+    #[error("{who} may not approve this: {reason}")]
+    #[non_exhaustive]
+    NotAnApprover {
+        /// Who.
+        who: Principal,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The first call with a key is not finished.
+    #[error("a call with the key {} is in flight", key.as_str())]
+    #[non_exhaustive]
+    InFlight {
+        /// The key.
+        key: IdempotencyKey,
+        /// How long to wait before asking again.
+        retry_after: Duration,
+    },
+    /// A policy does not make sense.
+    #[error(transparent)]
+    Policy(#[from] Box<PolicyError>),
     /// A budget is open with another limit.
     #[error("budget {path} has the limit {limit}")]
     #[non_exhaustive]
@@ -231,16 +286,22 @@ impl From<agent_core::store::Error> for Error {
 impl Classify for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Invalid { .. } | Self::Overflow { .. } | Self::ExceedsHold { .. } => {
-                ErrorKind::Invalid
-            }
+            Self::Invalid { .. }
+            | Self::Overflow { .. }
+            | Self::ExceedsHold { .. }
+            | Self::Policy(_) => ErrorKind::Invalid,
             Self::Value(error) => error.kind(),
-            Self::AccountNotFound { .. } | Self::KeyNotFound { .. } | Self::Unpriced { .. } => {
-                ErrorKind::NotFound
-            }
+            Self::AccountNotFound { .. }
+            | Self::KeyNotFound { .. }
+            | Self::NodeNotFound { .. }
+            | Self::ApprovalNotFound { .. }
+            | Self::Unpriced { .. } => ErrorKind::NotFound,
+            Self::SpendDenied { .. } | Self::NotAnApprover { .. } => ErrorKind::Denied,
             Self::AccountDiffers { .. }
             | Self::KeyReused { .. }
             | Self::AlreadyFailed { .. }
+            | Self::ApprovalClosed { .. }
+            | Self::InFlight { .. }
             | Self::Resolved { .. }
             | Self::Expired { .. }
             | Self::LimitDiffers { .. } => ErrorKind::Conflict,
@@ -255,7 +316,7 @@ impl Classify for Error {
             Self::Value(error) => error.retry(),
             Self::Backend { retry, .. } => *retry,
             // Refused before anything was written; budgets are refilled and holds released.
-            Self::Insufficient(_) | Self::OverBudget(_) => Retry::Safe,
+            Self::Insufficient(_) | Self::OverBudget(_) | Self::InFlight { .. } => Retry::Safe,
             _ => Retry::Never,
         }
     }
@@ -275,6 +336,13 @@ impl Classify for Error {
             Self::ExceedsHold { .. } => "pay.exceeds_hold",
             Self::Insufficient(_) => "pay.insufficient",
             Self::OverBudget(_) => "pay.over_budget",
+            Self::SpendDenied { .. } => "pay.spend_denied",
+            Self::NodeNotFound { .. } => "pay.node_not_found",
+            Self::ApprovalNotFound { .. } => "pay.approval_not_found",
+            Self::ApprovalClosed { .. } => "pay.approval_closed",
+            Self::NotAnApprover { .. } => "pay.not_an_approver",
+            Self::InFlight { .. } => "pay.in_flight",
+            Self::Policy(_) => "pay.policy",
             Self::LimitDiffers { .. } => "pay.limit_differs",
             Self::Unpriced { .. } => "pay.unpriced",
             Self::Corrupt { .. } => "pay.corrupt",
@@ -297,6 +365,13 @@ impl Classify for Error {
             Self::ExceedsHold { .. } => "capture at most the hold, and spend the rest by itself",
             Self::Insufficient(_) => "credit the account, or ask for less",
             Self::OverBudget(_) => "raise the limit of the budget, or ask for less",
+            Self::SpendDenied { .. } => "spend less, ask the approvers, or change the policy",
+            Self::NodeNotFound { .. } => "define the node in the policy book",
+            Self::ApprovalNotFound { .. } => "authorize the intent first",
+            Self::ApprovalClosed { .. } => "authorize again to open another request",
+            Self::NotAnApprover { .. } => "let somebody else decide",
+            Self::InFlight { .. } => "wait and repeat with the same key",
+            Self::Policy(_) => "do what the message says",
             Self::LimitDiffers { .. } => "open with that limit, or change it with `set_limit`",
             Self::Unpriced { .. } => "add the price, or list the resource as free",
             Self::Corrupt { .. } => "stop spending and restore the ledger from a backup",
@@ -307,6 +382,7 @@ impl Classify for Error {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Value(error) => error.retry_after(),
+            Self::InFlight { retry_after, .. } => Some(*retry_after),
             _ => None,
         }
     }

@@ -173,6 +173,21 @@ pub(crate) fn resolve_holds<B: Book + ?Sized>(
     key: &IdempotencyKey,
     resolution: &Resolution,
 ) -> Result<(Vec<TransferRow>, Receipt)> {
+    resolve_by(book, key, |holds| {
+        Ok(match resolution {
+            Resolution::Void => (Origin::Voided, Vec::new()),
+            Resolution::Capture(amount) => (Origin::Captured, vec![*amount; holds.len()]),
+            Resolution::CaptureEach(amounts) => (Origin::Captured, amounts.clone()),
+        })
+    })
+}
+
+/// Resolves a batch as its holds suggest.
+pub(crate) fn resolve_by<B: Book + ?Sized>(
+    book: &mut B,
+    key: &IdempotencyKey,
+    how: impl FnOnce(&[TransferRow]) -> Result<(Origin, Vec<Amount>)>,
+) -> Result<(Vec<TransferRow>, Receipt)> {
     let Some(held) = book.batch_by_key(key)? else {
         return Err(Error::KeyNotFound { key: key.clone() });
     };
@@ -181,11 +196,7 @@ pub(crate) fn resolve_holds<B: Book + ?Sized>(
     if holds.is_empty() {
         return Err(Error::invalid("resolution", "the batch holds nothing"));
     }
-    let (origin, captures) = match resolution {
-        Resolution::Void => (Origin::Voided, Vec::new()),
-        Resolution::Capture(amount) => (Origin::Captured, vec![*amount; holds.len()]),
-        Resolution::CaptureEach(amounts) => (Origin::Captured, amounts.clone()),
-    };
+    let (origin, captures) = how(&holds)?;
     if origin == Origin::Captured && captures.len() != holds.len() {
         return Err(Error::invalid("resolution", "one amount for each hold"));
     }

@@ -2,6 +2,7 @@
 #![deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)]
 
 mod account;
+pub mod authority;
 pub mod backend;
 mod batch;
 pub mod budget;
@@ -20,8 +21,8 @@ mod spend;
 pub use account::{Account, AccountName, AccountQuery, Balances, Guard};
 pub use batch::{Batch, Entry, Found, Receipt, Resolution, State, Transfer, TransferKind};
 pub use budget::{
-    Admission, Balance, BudgetPath, Budgets, Charge, Denial, Hold, HoldState, OpenBudget, Reserve,
-    SetLimit, Settle, Settled,
+    Admission, Allocation, Balance, BudgetPath, Budgets, Charge, Denial, Hold, HoldState, Member,
+    Move, MoveLimit, OpenBudget, Reserve, SetLimit, Settle, Settled, Standing,
 };
 pub use error::{Error, Result, Shortfall};
 pub use exchange::{Exchange, ExchangeRate, Exchanged};

@@ -11,6 +11,7 @@
     reason = "backends are named side by side; a write has the transaction to itself"
 )]
 
+pub mod authority;
 mod book;
 mod query;
 mod schema;
@@ -23,14 +24,15 @@ use async_trait::async_trait;
 use crate::account::{Account, AccountQuery};
 use crate::batch::{Batch, Found, Receipt, Resolution, Transfer};
 use crate::budget::{
-    Admission, Balance, BudgetPath, Charge, HoldState, OpenBudget, Reserve, SetLimit, Settle,
-    Settled, sync,
+    Admission, Balance, BudgetPath, Charge, HoldState, MoveLimit, OpenBudget, Reserve, SetLimit,
+    Settle, Settled, sync,
 };
 use crate::error::Result;
 use crate::journal::{self, Journaled};
 use crate::ledger::{Anchor, JournalQuery, Ledger, StatementQuery, TrialBalance, Verified};
 use book::TxBook;
 
+pub use authority::SqliteAuthority;
 pub use usage::{SqliteMeter, record_usage, spend_report};
 
 /// A ledger in the embedded store.
@@ -108,6 +110,14 @@ pub fn open_budget(tx: &mut Tx<'_>, open: &OpenBudget) -> Result<Balance> {
 /// As there.
 pub fn set_limit(tx: &mut Tx<'_>, set: &SetLimit) -> Result<()> {
     sync::set_limit(&mut TxBook::new(tx), set)
+}
+
+/// Moves part of a limit; see [`Budgets::move_limit`](crate::Budgets::move_limit).
+///
+/// # Errors
+/// As there.
+pub fn move_limit(tx: &mut Tx<'_>, step: &MoveLimit) -> Result<()> {
+    sync::move_limit(&mut TxBook::new(tx), step)
 }
 
 /// Reserves an amount; see [`Budgets::reserve`](crate::Budgets::reserve).

@@ -72,7 +72,7 @@ impl BudgetPath {
     }
 
     /// Returns the name of the budget's account in the ledger.
-    pub(super) fn account(&self) -> Result<AccountName> {
+    pub(crate) fn account(&self) -> Result<AccountName> {
         AccountName::new(&format!("{}{}", Self::ACCOUNT_PREFIX, self.0))
     }
 

@@ -4,8 +4,8 @@
 use agent_core::{Amount, Asset, IdempotencyKey};
 
 use super::{
-    Admission, Balance, BudgetPath, Charge, Denial, Hold, HoldState, OpenBudget, Reserve, SetLimit,
-    Settled,
+    Admission, Balance, BudgetPath, Charge, Denial, Hold, HoldState, MoveLimit, OpenBudget,
+    Reserve, SetLimit, Settled,
 };
 use crate::account::{Account, AccountName, AccountQuery, Guard};
 use crate::batch::{Batch, Entry, Found, Receipt, State};
@@ -64,6 +64,17 @@ pub(super) fn limit_batch(set: &SetLimit) -> Result<Batch> {
     check_key(&set.key)?;
     let entry = Entry::set_credits(limit_account()?, set.path.account()?, set.limit);
     Ok(Batch::new(set.key.clone(), vec![entry]))
+}
+
+pub(super) fn move_batch(step: &MoveLimit) -> Result<Batch> {
+    check_key(&step.key)?;
+    let (from, to) = (step.from.account()?, step.to.account()?);
+    let memo = format!("{} of {} to {}", step.amount, step.from, step.to);
+    let entries = vec![
+        Entry::reverse(limit_account()?, from, step.amount),
+        Entry::post(limit_account()?, to, step.amount),
+    ];
+    Ok(Batch::new(step.key.clone(), entries).with_memo(memo))
 }
 
 pub(super) fn reserve_batch(reserve: &Reserve) -> Result<Batch> {

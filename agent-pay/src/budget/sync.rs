@@ -5,8 +5,8 @@
 use agent_core::{Amount, Asset, IdempotencyKey};
 
 use super::{
-    Admission, Balance, BudgetPath, Charge, HoldState, OpenBudget, Reserve, SetLimit, Settle,
-    Settled, plan,
+    Admission, Balance, BudgetPath, Charge, HoldState, MoveLimit, OpenBudget, Reserve, SetLimit,
+    Settle, Settled, plan,
 };
 use crate::account::{Account, AccountQuery};
 use crate::batch::{Resolution, State};
@@ -33,6 +33,15 @@ pub fn open_budget<B: Book + ?Sized>(book: &mut B, open: &OpenBudget) -> Result<
 pub fn set_limit<B: Book + ?Sized>(book: &mut B, set: &SetLimit) -> Result<()> {
     let answer = journal::post(book, &plan::limit_batch(set)?);
     plan::admitted(set.limit, answer)
+}
+
+/// Moves part of a limit.
+///
+/// # Errors
+/// As [`Budgets::move_limit`](super::Budgets::move_limit).
+pub fn move_limit<B: Book + ?Sized>(book: &mut B, step: &MoveLimit) -> Result<()> {
+    let answer = journal::post(book, &plan::move_batch(step)?);
+    plan::admitted(step.amount, answer)
 }
 
 /// Reserves an amount on the path and every budget above.

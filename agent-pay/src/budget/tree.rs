@@ -5,8 +5,8 @@ use std::sync::Arc;
 use agent_core::{Asset, IdempotencyKey};
 
 use super::{
-    Admission, Balance, BudgetPath, Charge, HoldState, OpenBudget, Reserve, SetLimit, Settle,
-    Settled, plan,
+    Admission, Balance, BudgetPath, Charge, HoldState, Member, MoveLimit, OpenBudget, Reserve,
+    SetLimit, Settle, Settled, Standing, plan,
 };
 use crate::account::AccountQuery;
 use crate::batch::{Resolution, State};
@@ -56,6 +56,45 @@ impl Budgets {
     pub async fn set_limit(&self, set: SetLimit) -> Result<()> {
         let answer = self.ledger.post(plan::limit_batch(&set)?).await;
         plan::admitted(set.limit, answer)
+    }
+
+    /// Moves part of a limit from one budget to another: both change or neither. Budgets above
+    /// stay as they are, so the tree never allows more than before.
+    ///
+    /// # Errors
+    /// `Exhausted` ([`Error::OverBudget`]) if the one that gives has less that is free or one of
+    /// them is not open; `Conflict` for a key used otherwise.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn move_limit(&self, step: MoveLimit) -> Result<()> {
+        let answer = self.ledger.post(plan::move_batch(&step)?).await;
+        plan::admitted(step.amount, answer)
+    }
+
+    /// Reads how the members of a pool stand, for [`Allocation::plan`](super::Allocation::plan).
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn standing(
+        &self,
+        asset: Asset,
+        pool: BudgetPath,
+        members: Vec<Member>,
+    ) -> Result<Standing> {
+        let pool = self.balance(asset, pool).await?;
+        let mut balances = Vec::with_capacity(members.len());
+        for member in members {
+            let balance = self.balance(asset, member.path.clone()).await?;
+            balances.push((member, balance));
+        }
+        Ok(Standing {
+            pool,
+            members: balances,
+        })
     }
 
     /// Reserves an amount on the path and every budget above, on all of them or on none.

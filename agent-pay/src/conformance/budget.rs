@@ -7,8 +7,8 @@ use agent_core::{Asset, Classify, ErrorKind};
 
 use super::{Subject, at, key, usd};
 use crate::budget::{
-    Admission, BudgetPath, Budgets, Charge, Denial, HoldState, OpenBudget, Reserve, SetLimit,
-    Settle,
+    Admission, Allocation, BudgetPath, Budgets, Charge, Denial, HoldState, Member, MoveLimit,
+    OpenBudget, Reserve, SetLimit, Settle,
 };
 use crate::error::Error;
 
@@ -241,4 +241,72 @@ pub async fn spending_is_listed_by_prefix(subject: Subject) {
     assert_eq!(spent, expected);
     let rest = budgets.balances(Asset::USD, path("fleet"), Some(path("fleet/menders/a")));
     assert_eq!(rest.await.unwrap().len(), 1);
+}
+
+/// A limit moves whole, only what is free of it, and the sum of limits stays.
+pub async fn limit_moves_between_budgets_and_creates_nothing(subject: Subject) {
+    let budgets = tree(&subject).await;
+    let held = reserve(&subject, "k", "fleet/menders/a", 40);
+    assert!(budgets.reserve(held).await.unwrap().into_hold().is_ok());
+    let (a, b) = (path("fleet/menders/a"), path("fleet/menders/b"));
+    let step = |k: &str, units| MoveLimit::new(key(k), a.clone(), b.clone(), usd(units));
+    let refused = budgets.move_limit(step("m1", 11)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Exhausted);
+    budgets.move_limit(step("m2", 10)).await.unwrap();
+    budgets.move_limit(step("m2", 10)).await.unwrap();
+    let limit = |path| budgets.balance(Asset::USD, path);
+    let (of_a, of_b) = (
+        limit(a.clone()).await.unwrap(),
+        limit(b.clone()).await.unwrap(),
+    );
+    assert_eq!((of_a.limit, of_b.limit), (usd(40), usd(60)));
+    let closed = MoveLimit::new(key("m3"), b, path("fleet/none"), usd(1));
+    assert!(budgets.move_limit(closed).await.is_err());
+    subject.ledger.verify(None).await.unwrap();
+}
+
+/// Plans share what is free by weight, pay for successes, and follow what is burned; carrying a
+/// plan out twice is harmless, and no plan gives more than there is.
+pub async fn allocation_plans_move_what_is_free(subject: Subject) {
+    let budgets = tree(&subject).await;
+    let held = reserve(&subject, "k", "fleet/menders/a", 45);
+    assert!(budgets.reserve(held).await.unwrap().into_hold().is_ok());
+    budgets
+        .open(OpenBudget::new(path("fleet/spare"), usd(41)))
+        .await
+        .unwrap();
+    let member = |node: &str| Member::new(path(node), Asset::USD);
+    let carry_out = async |plan: Allocation, name: &str, members: Vec<Member>| {
+        let pool = path("fleet/spare");
+        let standing = budgets.standing(Asset::USD, pool, members).await.unwrap();
+        for (n, step) in plan.plan(&standing).unwrap().into_iter().enumerate() {
+            let step = step.keyed(name, n).unwrap();
+            budgets.move_limit(step.clone()).await.unwrap();
+            budgets.move_limit(step).await.unwrap();
+        }
+    };
+    let free = async || {
+        let mut free = Vec::new();
+        for node in ["fleet/spare", "fleet/menders/a", "fleet/menders/b"] {
+            let balance = budgets.balance(Asset::USD, path(node)).await.unwrap();
+            free.push(balance.available().units());
+        }
+        free
+    };
+    assert_eq!(free().await, [41, 5, 50]);
+    let [a, b] = ["fleet/menders/a", "fleet/menders/b"].map(member);
+    let members = vec![a.clone().with_weight(2), b.clone()];
+    carry_out(Allocation::Shares, "p1", members).await;
+    assert_eq!(free().await, [0, 64, 32]);
+    let members = vec![a.clone().with_spent_recently(usd(20)), b.clone()];
+    let burn = Allocation::OnBurnRate {
+        n_spans: 2,
+        least: usd(10),
+    };
+    carry_out(burn, "p2", members).await;
+    assert_eq!(free().await, [46, 40, 10]);
+    let members = vec![a.with_successes(3), b.with_successes(9)];
+    carry_out(Allocation::OnSuccess(usd(10)), "p3", members).await;
+    assert_eq!(free().await, [0, 70, 26]);
+    subject.ledger.verify(None).await.unwrap();
 }

@@ -86,4 +86,109 @@ CREATE TABLE pay_refusal (
     request BLOB NOT NULL CHECK (length(request) = 32)
 ) STRICT, WITHOUT ROWID;
 ",
+    "
+CREATE TABLE pay_switch (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    is_halted INTEGER NOT NULL,
+    n_versions INTEGER NOT NULL,
+    by_whom TEXT,
+    at_ms INTEGER
+) STRICT;
+INSERT INTO pay_switch VALUES (1, 0, 0, NULL, NULL);
+
+CREATE TABLE pay_node (
+    path TEXT PRIMARY KEY,
+    version INTEGER NOT NULL,
+    digest BLOB NOT NULL CHECK (length(digest) = 32),
+    is_revoked INTEGER NOT NULL,
+    owner TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pay_node_owner ON pay_node (owner) WHERE owner IS NOT NULL;
+
+CREATE TABLE pay_policy (
+    path TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    policy TEXT NOT NULL,
+    by_whom TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (path, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pay_decision (
+    id INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    outcome INTEGER NOT NULL,
+    intent TEXT NOT NULL,
+    snapshot TEXT NOT NULL,
+    rules TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE pay_spend (
+    key TEXT PRIMARY KEY,
+    digest BLOB NOT NULL CHECK (length(digest) = 32),
+    decision INTEGER NOT NULL,
+    node TEXT NOT NULL,
+    payee TEXT NOT NULL,
+    asset TEXT NOT NULL,
+    units INTEGER NOT NULL CHECK (units >= 0),
+    n_parts INTEGER NOT NULL,
+    n_counts INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    captured INTEGER NOT NULL CHECK (captured >= 0 AND captured <= units),
+    refunded INTEGER NOT NULL CHECK (refunded >= 0 AND refunded <= captured),
+    expires_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX pay_spend_due ON pay_spend (expires_ms) WHERE state = 0;
+
+CREATE TABLE pay_refund (
+    key TEXT PRIMARY KEY,
+    spend TEXT NOT NULL,
+    units INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pay_rolling (
+    leaves_ms INTEGER NOT NULL,
+    batch INTEGER NOT NULL,
+    account INTEGER NOT NULL,
+    PRIMARY KEY (leaves_ms, batch, account)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pay_payee (
+    organisation TEXT NOT NULL,
+    name TEXT NOT NULL,
+    since_ms INTEGER NOT NULL,
+    PRIMARY KEY (organisation, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pay_approval (
+    digest TEXT PRIMARY KEY,
+    intent TEXT NOT NULL,
+    node TEXT NOT NULL,
+    approvers TEXT NOT NULL,
+    quorum INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    state INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pay_approval_open ON pay_approval (digest) WHERE state = 0;
+
+CREATE TABLE pay_vote (
+    digest TEXT NOT NULL,
+    who TEXT NOT NULL,
+    vote INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (digest, who)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE pay_replay (
+    scope TEXT NOT NULL,
+    key TEXT NOT NULL,
+    request BLOB NOT NULL CHECK (length(request) = 32),
+    status INTEGER,
+    body TEXT,
+    at_ms INTEGER NOT NULL,
+    lease_ms INTEGER NOT NULL,
+    PRIMARY KEY (scope, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pay_replay_at ON pay_replay (at_ms);
+",
 ];

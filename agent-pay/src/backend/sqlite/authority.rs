@@ -1,0 +1,290 @@
+//! The spend authority in the embedded store.
+//!
+//! The functions here run within a write of [`Db`], so that a caller can commit a decision together
+//! with the row that says what it is for. After an error the caller's write must fail too.
+
+mod approve;
+mod end;
+mod hold;
+mod nodes;
+mod record;
+mod replay;
+mod row;
+mod snapshot;
+mod sweep;
+
+use std::sync::Arc;
+
+use agent_core::store::{Db, Tx};
+use agent_core::{Amount, Digest, IdempotencyKey, Principal};
+
+use crate::authority::{
+    ApprovalRequest, Authorization, Intent, Policy, PolicyBook, SpendHold, Vote,
+};
+use crate::budget::BudgetPath;
+use crate::error::Result;
+
+pub use approve::{approval, open_requests, vote};
+pub use end::{capture, refund, release, submit};
+pub use hold::{authorize, top_up};
+pub use nodes::{PolicyCache, apply, delegate, halt, revoke, trust_payee};
+pub use record::{StoredDecision, decision, replay};
+pub use replay::{Answer, Begin, begin, finish, purge};
+pub use row::spend;
+pub use sweep::sweep;
+
+/// A spend authority in the embedded store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SqliteAuthority {
+    db: Db,
+    cache: Arc<PolicyCache>,
+}
+
+impl SqliteAuthority {
+    /// Opens the authority of a store, creating or migrating its tables.
+    ///
+    /// # Errors
+    /// `Unsupported` if the store was written by a later version, else those of the store.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn open(db: Db) -> Result<Self> {
+        super::migrate(&db).await?;
+        Ok(Self {
+            db,
+            cache: Arc::new(PolicyCache::default()),
+        })
+    }
+
+    /// Returns the store, for writes that commit together with others.
+    #[must_use]
+    pub const fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Returns the cache to pass to the functions of a transaction.
+    #[must_use]
+    pub const fn cache(&self) -> &Arc<PolicyCache> {
+        &self.cache
+    }
+
+    async fn write<T, F>(&self, work: F) -> Result<T>
+    where
+        F: FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.db.write(work).await
+    }
+
+    /// Sets the policies of all nodes of a book; others stay. A node's budget follows its
+    /// `lifetime` limit when that changes.
+    ///
+    /// # Errors
+    /// `Exhausted` ([`crate::Error::OverBudget`]) if a budget has more spent and held than its new
+    /// limit.
+    ///
+    /// # Cancel safety
+    /// Atomic: all policies or none.
+    pub async fn apply(&self, book: PolicyBook, by: Principal) -> Result<()> {
+        self.write(move |tx| apply(tx, &book, &by)).await
+    }
+
+    /// Opens a node below another for somebody, no wider than that, and stoppable by itself.
+    ///
+    /// # Errors
+    /// `NotFound` if nobody defined the node above, `Invalid` if the policy is wider, `Conflict` if
+    /// the node is defined already.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn delegate(&self, node: BudgetPath, policy: Policy, by: Principal) -> Result<()> {
+        self.write(move |tx| delegate(tx, &node, &policy, &by))
+            .await
+    }
+
+    /// Stops the spending of a node and everything below it, or lets it go on. What is held may
+    /// still be captured: the work is done.
+    ///
+    /// # Errors
+    /// `NotFound` if nobody defined the node.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn revoke(&self, node: BudgetPath, is_revoked: bool) -> Result<()> {
+        self.write(move |tx| revoke(tx, &node, is_revoked)).await
+    }
+
+    /// Turns the kill switch: while it is on, nothing new is authorized anywhere.
+    ///
+    /// # Errors
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn halt(&self, is_halted: bool, by: Principal) -> Result<()> {
+        self.write(move |tx| halt(tx, is_halted, &by)).await
+    }
+
+    /// Makes a payee known to an organisation, as a first payment would.
+    ///
+    /// # Errors
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn trust_payee(&self, node: BudgetPath, payee: String) -> Result<()> {
+        self.write(move |tx| trust_payee(tx, &node, &payee)).await
+    }
+
+    /// Decides about an intent and holds the money, in one transaction.
+    ///
+    /// The decision is stored with everything it depended on. A denial and a question leave the
+    /// key free; a hold is the answer to its key from then on.
+    ///
+    /// # Errors
+    /// `Conflict` for a key used with another body, `Invalid` for a malformed intent, `NotFound`
+    /// for a payee's account that is not open. A denial is not an error.
+    ///
+    /// # Cancel safety
+    /// Atomic: after a lost answer repeat it with the same intent.
+    pub async fn authorize(&self, intent: Intent) -> Result<Authorization> {
+        let cache = Arc::clone(&self.cache);
+        self.write(move |tx| authorize(tx, &cache, &intent)).await
+    }
+
+    /// Holds more for a spend that goes on: a stream whose end is not known. `part` counts the
+    /// top-ups from 1, so that repeating one is harmless.
+    ///
+    /// # Errors
+    /// As [`Self::authorize`]; `Conflict` if the spend is over or the part is not the next.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn top_up(
+        &self,
+        key: IdempotencyKey,
+        part: u32,
+        amount: Amount,
+    ) -> Result<Authorization> {
+        let cache = Arc::clone(&self.cache);
+        self.write(move |tx| top_up(tx, &cache, &key, part, amount))
+            .await
+    }
+
+    /// Marks a spend as handed to a rail: from here on only its outcome ends it, not its expiry.
+    /// Call it before the first byte goes out.
+    ///
+    /// # Errors
+    /// `Conflict` if the spend is over or expired, `NotFound` for an unknown key.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn submit(&self, key: IdempotencyKey) -> Result<SpendHold> {
+        self.write(move |tx| submit(tx, &key)).await
+    }
+
+    /// Posts what was spent and releases the rest.
+    ///
+    /// # Errors
+    /// `Invalid` ([`crate::Error::ExceedsHold`]) for more than is held, `Conflict` if it is over in
+    /// another way or expired, `NotFound` for an unknown key.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn capture(&self, key: IdempotencyKey, actual: Amount) -> Result<SpendHold> {
+        self.write(move |tx| capture(tx, &key, actual)).await
+    }
+
+    /// Releases what is held. Releasing again is harmless.
+    ///
+    /// # Errors
+    /// `Conflict` if it is captured, `NotFound` for an unknown key.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn release(&self, key: IdempotencyKey) -> Result<SpendHold> {
+        self.write(move |tx| release(tx, &key)).await
+    }
+
+    /// Gives back part of what was captured: to the budgets, and to the purse where the ledger
+    /// moved the money. Limits of a time stay used.
+    ///
+    /// # Errors
+    /// `Invalid` ([`crate::Error::ExceedsHold`]) for more than was captured and not given back yet,
+    /// `Exhausted` if the payee's account has too little, `Conflict` for a key used otherwise.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn refund(
+        &self,
+        key: IdempotencyKey,
+        refund_key: IdempotencyKey,
+        amount: Amount,
+    ) -> Result<SpendHold> {
+        self.write(move |tx| refund(tx, &key, &refund_key, amount))
+            .await
+    }
+
+    /// Returns a spend.
+    ///
+    /// # Errors
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn spend(&self, key: IdempotencyKey) -> Result<Option<SpendHold>> {
+        self.db.read(move |tx| spend(tx, &key)).await
+    }
+
+    /// Answers a request for approval.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown digest, `Denied` ([`crate::Error::NotAnApprover`]) for somebody
+    /// who may not, `Conflict` ([`crate::Error::ApprovalClosed`]) if it is decided or over.
+    ///
+    /// # Cancel safety
+    /// Atomic; the same vote again is harmless.
+    pub async fn vote(
+        &self,
+        digest: Digest,
+        who: Principal,
+        vote: Vote,
+    ) -> Result<ApprovalRequest> {
+        self.write(move |tx| approve::vote(tx, &digest, &who, vote))
+            .await
+    }
+
+    /// Lists requests that wait for votes, a page of at most 1,000, in the order of their digests.
+    ///
+    /// # Errors
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn open_requests(&self, after: Option<Digest>) -> Result<Vec<ApprovalRequest>> {
+        self.db.read(move |tx| open_requests(tx, after)).await
+    }
+
+    /// Releases at most `limit` expired holds and takes what left rolling windows out of their
+    /// sums; returns how many of both. Authorizing does a little of it too.
+    ///
+    /// # Errors
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn sweep(&self, limit: usize) -> Result<usize> {
+        self.write(move |tx| sweep(tx, limit)).await
+    }
+
+    /// Returns a stored decision.
+    ///
+    /// # Errors
+    /// `NotFound`-like absence is `None`; `Corrupt` if it cannot be read.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn decision(&self, id: u64) -> Result<Option<StoredDecision>> {
+        self.db.read(move |tx| decision(tx, id)).await
+    }
+}

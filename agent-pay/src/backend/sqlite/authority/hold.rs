@@ -1,0 +1,226 @@
+//! Authorizes, and ends what was authorized.
+
+use agent_core::store::Tx;
+use agent_core::{Amount, IdempotencyKey};
+
+use super::super::book::TxBook;
+use super::nodes::PolicyCache;
+use super::row::{Spend, find, insert, part_key, read, update};
+use super::snapshot::{self, Sum, Taken};
+use super::{approve, record, sweep};
+use crate::account::{AccountName, Guard};
+use crate::authority::{
+    Authorization, Decision, Intent, Limit, Measure, Outcome, Refusal, SpendState, Window, decide,
+};
+use crate::batch::{Batch, Entry};
+use crate::error::{Error, Result};
+use crate::journal::{self, Book, Difference};
+
+/// The account that gives limits, and the one that takes what is spent: the control accounts of
+/// budgets.
+pub(super) const LIMITS: &str = "budget-limit";
+pub(super) const SPENT: &str = "budget-spent";
+
+/// Decides and holds; see [`SqliteAuthority::authorize`](super::SqliteAuthority::authorize).
+///
+/// # Errors
+/// As there.
+pub fn authorize(tx: &mut Tx<'_>, cache: &PolicyCache, intent: &Intent) -> Result<Authorization> {
+    intent.check()?;
+    let digest = intent.digest()?;
+    if let Some(spend) = read(tx, &intent.key)? {
+        if spend.digest != digest {
+            let (key, differs) = (intent.key.clone(), Difference::Entries);
+            return Err(Error::KeyReused { key, differs });
+        }
+        let (hold, is_replayed) = (spend.hold(), true);
+        return Ok(Authorization::Held { hold, is_replayed });
+    }
+    sweep::a_little(tx)?;
+    let mut taken = snapshot::take(tx, cache, intent, 0)?;
+    let decision = judge(tx, &mut taken, intent)?;
+    let id = record::keep(tx, intent, &taken.snapshot, &decision)?;
+    match decision.outcome {
+        Outcome::Deny => deny(decision, id),
+        Outcome::Ask { .. } => approve::ask(tx, intent, digest, &decision),
+        Outcome::Allow => {
+            let n_counts = reserve(tx, &intent.key, id, &taken, intent)?;
+            approve::consume(tx, &taken.snapshot, &digest)?;
+            let spend = Spend {
+                key: intent.key.clone(),
+                digest,
+                decision: id,
+                node: intent.node.clone(),
+                payee: intent.payee.name.clone(),
+                asset: intent.amount_max.asset(),
+                units: intent.amount_max.units_i64()?,
+                n_parts: 1,
+                n_counts,
+                state: SpendState::Held,
+                captured: 0,
+                refunded: 0,
+                expires_at: intent.expires_at,
+            };
+            insert(tx, &spend)?;
+            let (hold, is_replayed) = (spend.hold(), false);
+            Ok(Authorization::Held { hold, is_replayed })
+        }
+    }
+}
+
+/// Holds more; see [`SqliteAuthority::top_up`](super::SqliteAuthority::top_up).
+///
+/// # Errors
+/// As there.
+pub fn top_up(
+    tx: &mut Tx<'_>,
+    cache: &PolicyCache,
+    key: &IdempotencyKey,
+    part: u32,
+    amount: Amount,
+) -> Result<Authorization> {
+    let mut spend = find(tx, key)?;
+    if part == 0 || part > spend.n_parts {
+        return Err(Error::invalid("top-up", "it is not the next part"));
+    }
+    if part < spend.n_parts {
+        return replayed_part(tx, &spend, part, amount);
+    }
+    spend.check_open(tx.now())?;
+    if spend.state == SpendState::Submitted {
+        return Err(Error::invalid("top-up", "the spend was handed to a rail"));
+    }
+    sweep::a_little(tx)?;
+    let mut intent = record::intent(tx, spend.decision)?;
+    intent.amount_max = amount;
+    intent.check()?;
+    let mut taken = snapshot::take(tx, cache, &intent, spend.units)?;
+    // What is asked about is the whole spend, under a key of its own.
+    let mut whole = intent.clone();
+    whole.amount_max = spend.amount(spend.units).plus(amount)?;
+    whole.key = part_key(key, part)?;
+    let digest = whole.digest()?;
+    let mut decision = decide(&taken.snapshot, &intent)?;
+    if matches!(decision.outcome, Outcome::Ask { .. }) {
+        taken.snapshot.approval = approve::approval(tx, &digest)?.map(|request| request.state);
+        decision = decide(&taken.snapshot, &intent)?;
+    }
+    let id = record::keep(tx, &intent, &taken.snapshot, &decision)?;
+    match decision.outcome {
+        Outcome::Deny => deny(decision, id),
+        Outcome::Ask { .. } => approve::ask(tx, &whole, digest, &decision),
+        Outcome::Allow => {
+            reserve(tx, &whole.key, id, &taken, &intent)?;
+            approve::consume(tx, &taken.snapshot, &digest)?;
+            spend.units = i64::try_from(whole.amount_max.units())
+                .map_err(|_range| Error::invalid("top-up", "the sum does not fit"))?;
+            spend.n_parts = spend.n_parts.saturating_add(1);
+            update(tx, &spend)?;
+            let (hold, is_replayed) = (spend.hold(), false);
+            Ok(Authorization::Held { hold, is_replayed })
+        }
+    }
+}
+
+fn replayed_part(tx: &Tx<'_>, spend: &Spend, part: u32, amount: Amount) -> Result<Authorization> {
+    let key = part_key(&spend.key, part)?;
+    let found = journal::find(&TxBook::new(tx), &key)?;
+    let held = found.and_then(|found| found.receipt.transfers.first().map(|t| t.amount));
+    if held != Some(amount) {
+        let differs = Difference::Amount;
+        return Err(Error::KeyReused {
+            key: spend.key.clone(),
+            differs,
+        });
+    }
+    let (hold, is_replayed) = (spend.hold(), true);
+    Ok(Authorization::Held { hold, is_replayed })
+}
+
+/// Decides, with the approval if one is needed.
+fn judge(tx: &Tx<'_>, taken: &mut Taken, intent: &Intent) -> Result<Decision> {
+    let decision = decide(&taken.snapshot, intent)?;
+    if !matches!(decision.outcome, Outcome::Ask { .. }) {
+        return Ok(decision);
+    }
+    snapshot::look_up_approval(tx, taken, intent)?;
+    decide(&taken.snapshot, intent)
+}
+
+fn deny(decision: Decision, id: u64) -> Result<Authorization> {
+    let rule = decision.rules.into_iter().next();
+    let rule = rule.ok_or_else(|| Error::corrupt("a denial without a rule"))?;
+    Ok(Authorization::Denied(Refusal {
+        code: rule.rule.code(),
+        rule,
+        decision: id,
+    }))
+}
+
+/// Holds on every limit and returns how many of them are counts, which come first.
+fn reserve(
+    tx: &Tx<'_>,
+    key: &IdempotencyKey,
+    decision: u64,
+    taken: &Taken,
+    intent: &Intent,
+) -> Result<usize> {
+    let mut book = TxBook::new(tx);
+    open_sums(&mut book, decision, taken)?;
+    let spent = AccountName::new(SPENT)?;
+    let is_count = |sum: &&Sum| matches!(sum.limit.measure, Measure::Count(_));
+    let one = Amount::from_units(1, Limit::count_asset()?);
+    let counts = taken.sums.iter().filter(is_count);
+    let amounts = taken.sums.iter().filter(|sum| !is_count(sum));
+    let hold = |sum: &Sum, amount| Entry::hold(sum.name.clone(), spent.clone(), amount);
+    let mut entries: Vec<Entry> = counts.clone().map(|sum| hold(sum, one)).collect();
+    let n_counts = entries.len();
+    entries.extend(amounts.clone().map(|sum| hold(sum, intent.amount_max)));
+    if let Some(movement) = &intent.movement {
+        let (from, to) = (movement.from.clone(), movement.to.clone());
+        entries.push(Entry::hold(from, to, intent.amount_max));
+    }
+    let receipt = journal::post(&mut book, &Batch::new(key.clone(), entries))?;
+    let rolling = counts
+        .chain(amounts)
+        .filter_map(|sum| match sum.limit.window {
+            Window::Rolling(span) => Some((sum, span)),
+            _ => None,
+        });
+    for (sum, span) in rolling {
+        let account = book.account_by_name(sum.limit.asset()?, &sum.name)?;
+        let account = account.ok_or_else(|| Error::corrupt("a window has no account"))?;
+        let leaves = taken.snapshot.at.after(span);
+        sweep::enter(tx, leaves, receipt.seq, account.id)?;
+    }
+    Ok(n_counts)
+}
+
+/// Opens the accounts of windows that have none, and gives those their present limit that have
+/// another.
+fn open_sums(book: &mut TxBook<'_, '_>, decision: u64, taken: &Taken) -> Result<()> {
+    /// Two entries a window keep a batch below its limit.
+    const WINDOWS_A_BATCH: usize = 24;
+    let limits = AccountName::new(LIMITS)?;
+    let is_stale = |sum: &&Sum| {
+        let has = sum
+            .account
+            .as_ref()
+            .map(|account| account.balances.credits_posted);
+        sum.limit.window != Window::Lifetime && has != sum.limit.max_units().ok()
+    };
+    let stale: Vec<&Sum> = taken.sums.iter().filter(is_stale).collect();
+    for (n, page) in stale.chunks(WINDOWS_A_BATCH).enumerate() {
+        let mut entries = Vec::new();
+        for sum in page {
+            let asset = sum.limit.asset()?;
+            let guard = Guard::DebitsMustNotExceedCredits;
+            entries.push(Entry::open(asset, sum.name.clone(), guard));
+            let max = Amount::from_units(sum.limit.max_units()?.into(), asset);
+            entries.push(Entry::set_credits(limits.clone(), sum.name.clone(), max));
+        }
+        let key = IdempotencyKey::new(format!("agent-pay.windows/{decision}/{n}"))?;
+        journal::post(book, &Batch::new(key, entries))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! Takes the snapshot a decision is made on.
+
+use agent_core::store::Tx;
+
+use super::super::book::TxBook;
+use super::approve;
+use super::nodes::{self, PolicyCache};
+use crate::account::{Account, AccountName, Guard};
+use crate::authority::{Intent, Level, Limit, Measure, Meter, Snapshot, Window};
+use crate::error::Result;
+use crate::journal::Book;
+
+/// A limit's account as the ledger has it, or as it has to be opened.
+pub(super) struct Sum {
+    pub(super) limit: Limit,
+    pub(super) name: AccountName,
+    pub(super) account: Option<Account>,
+}
+
+/// A snapshot and the accounts behind its meters, in the same order.
+pub(super) struct Taken {
+    pub(super) snapshot: Snapshot,
+    pub(super) sums: Vec<Sum>,
+}
+
+pub(super) fn take(tx: &Tx<'_>, cache: &PolicyCache, intent: &Intent, held: i64) -> Result<Taken> {
+    let book = TxBook::new(tx);
+    let now = tx.now().max(book.head()?.at);
+    let (mut levels, mut sums) = (Vec::new(), Vec::new());
+    for node in intent.node.levels() {
+        let mut level = nodes::level(tx, cache, node)?;
+        meters(&book, &mut level, intent, now, held > 0, &mut sums)?;
+        levels.push(level);
+    }
+    let mut snapshot = Snapshot::new(now, levels);
+    snapshot.is_halted = nodes::is_halted(tx)?;
+    snapshot.is_payee_known = nodes::is_payee_known(tx, &intent.node, &intent.payee.name)?;
+    snapshot.held_units = held;
+    snapshot.approval = None;
+    if let Some(movement) = &intent.movement {
+        let purse = book.account_by_name(intent.amount_max.asset(), &movement.from)?;
+        snapshot.funds_units = funds(purse.as_ref());
+    }
+    Ok(Taken { snapshot, sums })
+}
+
+/// Looks up the approval of an intent, where the decision would ask for one.
+pub(super) fn look_up_approval(tx: &Tx<'_>, taken: &mut Taken, intent: &Intent) -> Result<()> {
+    let found = approve::approval(tx, &intent.digest()?)?;
+    taken.snapshot.approval = found.map(|request| request.state);
+    Ok(())
+}
+
+fn meters(
+    book: &TxBook<'_, '_>,
+    level: &mut Level,
+    intent: &Intent,
+    now: agent_core::Timestamp,
+    is_top_up: bool,
+    sums: &mut Vec<Sum>,
+) -> Result<()> {
+    let asset = intent.amount_max.asset();
+    let policy = level.policy.clone();
+    let mut has_budget = false;
+    for limit in policy.iter().flat_map(|policy| policy.meters(asset)) {
+        // A top-up is part of a spend that was counted.
+        if is_top_up && matches!(limit.measure, Measure::Count(_)) {
+            continue;
+        }
+        let Some(name) = limit.account(&level.node, now)? else {
+            continue;
+        };
+        has_budget |= limit.window == Window::Lifetime;
+        let account = book.account_by_name(limit.asset()?, &name)?;
+        level.meters.push(meter(*limit, account.as_ref())?);
+        sums.push(Sum {
+            limit: *limit,
+            name,
+            account,
+        });
+    }
+    // A budget that was opened without a policy limits all the same.
+    let name = level.node.account()?;
+    if !has_budget && let Some(account) = book.account_by_name(asset, &name)? {
+        let limit = nodes::lifetime(account.credits_posted())?;
+        level.meters.push(meter(limit, Some(&account))?);
+        sums.push(Sum {
+            limit,
+            name,
+            account: Some(account),
+        });
+    }
+    Ok(())
+}
+
+fn meter(limit: Limit, account: Option<&Account>) -> Result<Meter> {
+    let taken = account.map_or(0, |account| {
+        let b = account.balances;
+        b.debits_posted.saturating_add(b.debits_pending)
+    });
+    // What was allocated to a budget counts; windows follow the policy.
+    let max = match (limit.window, account) {
+        (Window::Lifetime, Some(account)) => account.balances.credits_posted,
+        (Window::Lifetime, None) => 0,
+        _ => limit.max_units()?,
+    };
+    Ok(Meter::new(limit, max, taken))
+}
+
+fn funds(purse: Option<&Account>) -> Option<i64> {
+    let Some(purse) = purse else { return Some(0) };
+    if purse.guard == Guard::Unguarded {
+        return None;
+    }
+    let b = purse.balances;
+    let taken = b.debits_posted.saturating_add(b.debits_pending);
+    Some(b.credits_posted.saturating_sub(taken))
+}
