@@ -21,6 +21,7 @@ mod journal;
 mod lander;
 pub mod layer;
 pub mod machine;
+mod memory_tools;
 #[cfg(feature = "git")]
 pub mod merge;
 mod outbox;
@@ -59,6 +60,7 @@ pub use journal::{
 };
 #[cfg(feature = "git")]
 pub use lander::Lander;
+pub use memory_tools::MemoryTools;
 pub use outbox::{Deliver, Message, MessageId, NewMessage, Taken, Undelivered};
 pub use recovery::{Action, Backoff, Class, RecoveryTable, Rung};
 pub use registry::{AgentQuery, AgentRecord, AgentState, NewAgent, Sprawl};
