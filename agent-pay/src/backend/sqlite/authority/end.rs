@@ -7,13 +7,13 @@ use rusqlite::{OptionalExtension, Row, params};
 use super::super::book::TxBook;
 use super::hold::SPENT;
 use super::nodes::{self, run};
-use super::record;
 use super::row::{Spend, find, part_key, update};
+use super::{record, sweep};
 use crate::account::AccountName;
 use crate::authority::{Limit, SpendHold, SpendState};
 use crate::batch::{Batch, Entry};
 use crate::error::{Error, Result};
-use crate::journal::{self, Book, Difference, Origin};
+use crate::journal::{self, Book, Difference, Origin, TransferRow};
 
 /// Marks as handed to a rail; see [`SqliteAuthority::submit`](super::SqliteAuthority::submit).
 ///
@@ -72,21 +72,30 @@ fn capture_part(tx: &Tx<'_>, spend: &Spend, part: u32, left: i64) -> Result<i64>
     let n_counts = if part == 0 { spend.n_counts } else { 0 };
     let mut taken = 0;
     let count = Limit::count_asset()?;
-    journal::resolve_by(&mut book, &part_key(&spend.key, part)?, |holds| {
-        taken = holds.get(n_counts).map_or(0, |hold| hold.units.min(left));
-        if taken == 0 {
-            return Ok((Origin::Voided, Vec::new()));
-        }
-        let one = |n: usize| {
-            let hold = holds.get(n).map_or(0, |hold| hold.units);
-            match n < n_counts {
-                true => Amount::from_units(hold.into(), count),
-                false => spend.amount(taken),
+    let (holds, _receipt) =
+        journal::resolve_by(&mut book, &part_key(&spend.key, part)?, |holds| {
+            taken = holds.get(n_counts).map_or(0, |hold| hold.units.min(left));
+            if taken == 0 {
+                return Ok((Origin::Voided, Vec::new()));
             }
-        };
-        Ok((Origin::Captured, (0..holds.len()).map(one).collect()))
-    })?;
+            let one = |n: usize| {
+                let hold = holds.get(n).map_or(0, |hold| hold.units);
+                match n < n_counts {
+                    true => Amount::from_units(hold.into(), count),
+                    false => spend.amount(taken),
+                }
+            };
+            Ok((Origin::Captured, (0..holds.len()).map(one).collect()))
+        })?;
+    unpark(tx, &holds)?;
     Ok(taken)
+}
+
+fn unpark(tx: &Tx<'_>, holds: &[TransferRow]) -> Result<()> {
+    match holds.first() {
+        Some(hold) => sweep::unpark(tx, hold.batch),
+        None => Ok(()),
+    }
 }
 
 /// Releases; see [`SqliteAuthority::release`](super::SqliteAuthority::release).
@@ -116,7 +125,9 @@ fn end(tx: &Tx<'_>, mut spend: Spend, origin: Origin) -> Result<SpendHold> {
     let mut book = TxBook::new(tx);
     for part in 0..spend.n_parts {
         let key = part_key(&spend.key, part)?;
-        journal::resolve_by(&mut book, &key, |_holds| Ok((origin, Vec::new())))?;
+        let how = |_holds: &[TransferRow]| Ok((origin, Vec::new()));
+        let (holds, _receipt) = journal::resolve_by(&mut book, &key, how)?;
+        unpark(tx, &holds)?;
     }
     spend.state = match origin {
         Origin::Expired => SpendState::Expired,

@@ -14,6 +14,8 @@ use crate::journal::{self, Book};
 
 /// How many rows of rolling windows one ledger batch takes back.
 const ROLLING_PAGE: usize = 60;
+/// When what is held beyond its window leaves it: not before it ends.
+const PARKED: i64 = i64::MAX;
 
 /// Releases at most `limit` of both; see
 /// [`SqliteAuthority::sweep`](super::SqliteAuthority::sweep).
@@ -69,9 +71,8 @@ fn leave(tx: &Tx<'_>, now: Timestamp) -> Result<usize> {
         let values = params![leaves_ms, batch, account];
         let row = "WHERE leaves_ms = ?1 AND batch = ?2 AND account = ?3";
         let Some(captured) = captured(&book, *batch, *account)? else {
-            // It is still held, which counts whatever its age: look again later.
-            let later = now.after(std::time::Duration::from_secs(1)).as_unix_ms();
-            let statement = format!("UPDATE pay_rolling SET leaves_ms = {later} {row}");
+            // It is still held, which counts whatever its age, until it ends.
+            let statement = format!("UPDATE pay_rolling SET leaves_ms = {PARKED} {row}");
             run(tx, &statement, values)?;
             continue;
         };
@@ -152,6 +153,17 @@ pub(super) fn enter(tx: &Tx<'_>, leaves: Timestamp, batch: u64, account: u64) ->
     let statement = "INSERT INTO pay_rolling VALUES (?1, ?2, ?3)";
     let values = params![leaves.as_unix_ms(), number(batch)?, number(account)?];
     run(tx, statement, values)?;
+    Ok(())
+}
+
+/// Lets a batch that ended leave the windows it was held beyond.
+pub(super) fn unpark(tx: &Tx<'_>, batch: u64) -> Result<()> {
+    let statement = "UPDATE pay_rolling SET leaves_ms = ?1 WHERE leaves_ms = ?2 AND batch = ?3";
+    run(
+        tx,
+        statement,
+        params![tx.now().as_unix_ms(), PARKED, number(batch)?],
+    )?;
     Ok(())
 }
 
