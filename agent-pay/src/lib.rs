@@ -11,9 +11,12 @@ pub mod conformance;
 mod error;
 mod exchange;
 pub mod export;
+pub mod finops;
+mod invoice;
 pub mod journal;
 pub mod layer;
 mod ledger;
+mod price_book;
 mod rate_card;
 mod ratio;
 mod spend;
@@ -26,7 +29,9 @@ pub use budget::{
 };
 pub use error::{Error, Result, Shortfall};
 pub use exchange::{Exchange, ExchangeRate, Exchanged};
+pub use invoice::{Invoice, InvoiceLine};
 pub use ledger::{Anchor, JournalQuery, Ledger, LedgerExt, StatementQuery, TrialBalance, Verified};
+pub use price_book::PriceBook;
 pub use rate_card::{Price, RateCard, Rounding};
 pub use ratio::Ratio;
 pub use spend::{

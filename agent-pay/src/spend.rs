@@ -8,7 +8,9 @@ use agent_core::{
 };
 
 use crate::error::{Error, Result};
+use crate::price_book::PriceBook;
 use crate::rate_card::RateCard;
+use crate::ratio::Ratio;
 
 /// For whom something was consumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Attribution {
     pub attempt: Option<AttemptId>,
     /// The pool the agent belongs to.
     pub pool: Option<String>,
+    /// Who was paid for it.
+    pub payee: Option<String>,
 }
 
 impl Attribution {
@@ -42,7 +46,15 @@ impl Attribution {
             task: scope.task,
             attempt: scope.attempt,
             pool: None,
+            payee: None,
         }
+    }
+
+    /// Sets who was paid for it. Default: nobody.
+    #[must_use]
+    pub fn with_payee(mut self, payee: impl Into<String>) -> Self {
+        self.payee = Some(payee.into());
+        self
     }
 
     /// Sets the pool. Default: none.
@@ -61,8 +73,11 @@ pub struct UsageEntry {
     pub record: UsageRecord,
     /// For whom.
     pub attribution: Attribution,
-    /// What it did cost; absent if no card had a price. It is kept either way, since it happened.
+    /// What it did cost, rounded as the card says; absent if no card had a price. It is kept either
+    /// way, since it happened.
     pub cost: Option<Amount>,
+    /// What it did cost in smallest units, not rounded: sums are made of this.
+    pub exact: Option<Ratio>,
     /// The version of the card that gave the price.
     pub card: Option<String>,
 }
@@ -77,8 +92,8 @@ impl UsageEntry {
     /// `Invalid` if a text is empty or too long.
     pub fn new(attribution: Attribution, record: UsageRecord) -> Result<Self> {
         let texts = [&record.source, &record.id, &record.resource];
-        let pool = attribution.pool.iter();
-        for text in texts.into_iter().chain(pool) {
+        let names = attribution.pool.iter().chain(&attribution.payee);
+        for text in texts.into_iter().chain(names) {
             if text.is_empty() || text.len() > Self::TEXT_BYTES_MAX {
                 return Err(Error::invalid("usage record", "texts of 1 to 512 bytes"));
             }
@@ -87,6 +102,7 @@ impl UsageEntry {
             record,
             attribution,
             cost: None,
+            exact: None,
             card: None,
         })
     }
@@ -99,11 +115,25 @@ impl UsageEntry {
         match card.price(&self.record.resource, &self.record.usage) {
             Ok(cost) => {
                 self.cost = Some(cost);
+                self.exact = Some(card.exact(&self.record.resource, &self.record.usage)?);
                 self.card = Some(card.version().to_owned());
                 Ok(self)
             }
             Err(Error::Unpriced { .. }) => Ok(self),
             Err(error) => Err(error),
+        }
+    }
+}
+
+impl UsageEntry {
+    /// Sets the price by the card that was in force when it was counted, however late it arrives.
+    ///
+    /// # Errors
+    /// `Invalid` if the price does not fit.
+    pub fn priced_from(self, book: &PriceBook) -> Result<Self> {
+        match book.card_at(self.record.at) {
+            Some(card) => self.priced_by(card),
+            None => Ok(self),
         }
     }
 }
@@ -120,6 +150,16 @@ pub enum SpendBy {
     Task,
     /// The resource.
     Resource,
+    /// The run.
+    Run,
+    /// The attempt at a task.
+    Attempt,
+    /// The tool: resources that begin `tool/`.
+    Tool,
+    /// The model: resources that begin `model/`.
+    Model,
+    /// Who was paid.
+    Payee,
 }
 
 impl SpendBy {
@@ -132,8 +172,18 @@ impl SpendBy {
             Self::Pool => of.pool.clone(),
             Self::Task => of.task.map(|task| task.to_string()),
             Self::Resource => Some(entry.record.resource.clone()),
+            Self::Run => of.run.map(|run| run.to_string()),
+            Self::Attempt => of.attempt.map(|attempt| attempt.to_string()),
+            Self::Tool => resource(entry, "tool/"),
+            Self::Model => resource(entry, "model/"),
+            Self::Payee => of.payee.clone(),
         }
     }
+}
+
+fn resource(entry: &UsageEntry, prefix: &str) -> Option<String> {
+    let resource = &entry.record.resource;
+    resource.starts_with(prefix).then(|| resource.clone())
 }
 
 /// Which consumption a report is about.
@@ -185,12 +235,14 @@ impl SpendQuery {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpendRow {
-    /// The agent, pool, task or resource; absent for what belongs to none.
+    /// The agent, pool, task or whatever else it is summed by; absent for what belongs to none.
     pub group: Option<String>,
     /// What was consumed.
     pub usage: Usage,
-    /// What it did cost, in the asset asked for.
+    /// What it did cost, in the asset asked for: the exact sum, rounded half up once.
     pub cost: Amount,
+    /// The exact sum in smallest units.
+    pub exact: Ratio,
     /// How many records there are.
     pub n_records: u64,
     /// How many of them have no price in the asset; their cost is missing from the sum.
@@ -226,13 +278,20 @@ impl SpendReport {
             group,
             usage: Usage::new(),
             cost: Amount::zero(self.asset),
+            exact: Ratio::ZERO,
             n_records: 0,
             n_unpriced: 0,
         });
         row.usage.merge(&entry.record.usage);
         row.n_records = row.n_records.saturating_add(1);
         match entry.cost {
-            Some(cost) if cost.asset() == self.asset => row.cost = row.cost.plus(cost)?,
+            Some(cost) if cost.asset() == self.asset => {
+                let exact = entry
+                    .exact
+                    .map_or_else(|| Ratio::new(cost.units(), 1), Ok)?;
+                row.exact = row.exact.plus(exact)?;
+                row.cost = Amount::from_units(row.exact.half_up()?, self.asset);
+            }
             _ => row.n_unpriced = row.n_unpriced.saturating_add(1),
         }
         Ok(())

@@ -13,6 +13,7 @@
 
 pub mod authority;
 mod book;
+mod invoice;
 mod query;
 mod schema;
 mod usage;
@@ -33,6 +34,7 @@ use crate::ledger::{Anchor, JournalQuery, Ledger, StatementQuery, TrialBalance, 
 use book::TxBook;
 
 pub use authority::SqliteAuthority;
+pub use invoice::{close_invoice, invoice};
 pub use usage::{SqliteMeter, record_usage, spend_report};
 
 /// A ledger in the embedded store.

@@ -191,4 +191,20 @@ CREATE TABLE pay_replay (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX pay_replay_at ON pay_replay (at_ms);
 ",
+    "
+ALTER TABLE pay_usage ADD COLUMN exact TEXT;
+ALTER TABLE pay_usage ADD COLUMN payee TEXT;
+ALTER TABLE pay_usage ADD COLUMN invoice INTEGER;
+CREATE INDEX pay_usage_open ON pay_usage (tenant, at_ms) WHERE invoice IS NULL;
+
+CREATE TABLE pay_invoice (
+    tenant TEXT NOT NULL,
+    asset TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    until_ms INTEGER NOT NULL,
+    carry TEXT NOT NULL,
+    invoice TEXT NOT NULL,
+    PRIMARY KEY (tenant, asset, number)
+) STRICT, WITHOUT ROWID;
+",
 ];

@@ -9,16 +9,19 @@ use rusqlite::{Row, params};
 
 use super::book::AssetText;
 use crate::error::{Error, Result};
-use crate::rate_card::RateCard;
+use crate::price_book::PriceBook;
 use crate::spend::{Attribution, SpendQuery, SpendReport, SpendRow, UsageEntry};
 
-/// Keeps usage records in the embedded store, priced by a card when they arrive.
+pub(super) const ENTRY: &str = "SELECT source, id, resource, usage, at_ms, tenant, actor, agent, \
+     run, task, attempt, pool, asset, cost, card, exact, payee FROM pay_usage";
+
+/// Keeps usage records in the embedded store, priced when they arrive by the card that was in force when they were counted.
 ///
 /// A usage the card has no price for is kept without one and shows as unpriced in reports.
 #[derive(Clone, Debug)]
 pub struct SqliteMeter {
     db: Db,
-    card: Arc<RateCard>,
+    prices: Arc<PriceBook>,
     pool: Option<String>,
 }
 
@@ -30,11 +33,12 @@ impl SqliteMeter {
     ///
     /// # Cancel safety
     /// Atomic.
-    pub async fn open(db: Db, card: Arc<RateCard>) -> Result<Self> {
+    pub async fn open(db: Db, prices: impl Into<PriceBook>) -> Result<Self> {
+        let prices = Arc::new(prices.into());
         super::migrate(&db).await?;
         Ok(Self {
             db,
-            card,
+            prices,
             pool: None,
         })
     }
@@ -63,8 +67,8 @@ impl Meter for SqliteMeter {
     async fn record(&self, scope: &Scope, record: UsageRecord) -> agent_core::Result<()> {
         let mut attribution = Attribution::of(scope);
         attribution.pool.clone_from(&self.pool);
-        let card = Arc::clone(&self.card);
-        let entry = UsageEntry::new(attribution, record).and_then(|entry| entry.priced_by(&card));
+        let entry = UsageEntry::new(attribution, record);
+        let entry = entry.and_then(|entry| entry.priced_from(&self.prices));
         let written = match entry {
             Ok(entry) => self.db.write(move |tx| record_usage(tx, &entry)).await,
             Err(error) => Err(error),
@@ -91,8 +95,8 @@ pub fn record_usage(tx: &mut Tx<'_>, entry: &UsageEntry) -> Result<bool> {
         .sql()
         .prepare_cached(
             "INSERT INTO pay_usage (source, id, resource, usage, at_ms, tenant, actor, agent, \
-             run, task, attempt, pool, asset, cost, card) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) \
+             run, task, attempt, pool, asset, cost, card, exact, payee) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) \
              ON CONFLICT (source, id) DO NOTHING",
         )
         .map_err(sql(operation))?;
@@ -113,6 +117,8 @@ pub fn record_usage(tx: &mut Tx<'_>, entry: &UsageEntry) -> Result<bool> {
             asset.as_ref().map(AssetText::as_str),
             cost,
             entry.card,
+            entry.exact.map(String::from),
+            of.payee,
         ])
         .map_err(sql(operation))?;
     Ok(n_rows == 1)
@@ -126,11 +132,9 @@ pub fn spend_report(tx: &Tx<'_>, query: &SpendQuery) -> Result<Vec<SpendRow>> {
     let operation = "read usage records";
     let mut select = tx
         .sql()
-        .prepare_cached(
-            "SELECT source, id, resource, usage, at_ms, tenant, actor, agent, run, task, \
-             attempt, pool, asset, cost, card FROM pay_usage \
-             WHERE tenant = ?1 AND at_ms >= ?2 AND at_ms < ?3",
-        )
+        .prepare_cached(&format!(
+            "{ENTRY} WHERE tenant = ?1 AND at_ms >= ?2 AND at_ms < ?3"
+        ))
         .map_err(sql(operation))?;
     let mut rows = select
         .query(params![
@@ -146,7 +150,7 @@ pub fn spend_report(tx: &Tx<'_>, query: &SpendQuery) -> Result<Vec<SpendRow>> {
     Ok(report.into_rows())
 }
 
-fn entry(row: &Row<'_>) -> Result<UsageEntry> {
+pub(super) fn entry(row: &Row<'_>) -> Result<UsageEntry> {
     let text = |at: usize| -> Result<String> { Ok(row.get(at).map_err(sql("read a usage"))?) };
     let optional =
         |at: usize| -> Result<Option<String>> { Ok(row.get(at).map_err(sql("read a usage"))?) };
@@ -162,6 +166,7 @@ fn entry(row: &Row<'_>) -> Result<UsageEntry> {
         task: id(optional(9)?)?,
         attempt: id(optional(10)?)?,
         pool: optional(11)?,
+        payee: optional(16)?,
     };
     let units: Option<i64> = row.get(13).map_err(sql("read a usage"))?;
     let cost = match (id(optional(12)?)?, units) {
@@ -173,6 +178,7 @@ fn entry(row: &Row<'_>) -> Result<UsageEntry> {
         record,
         attribution,
         cost,
+        exact: optional(15)?.map(|exact| exact.parse()).transpose()?,
         card: optional(14)?,
     })
 }
