@@ -6,6 +6,7 @@ use std::time::Duration;
 use agent_core::{Classify, ErrorKind, Retry};
 
 use crate::memory::MemoryId;
+use crate::safety::SecretKind;
 
 /// An error of a memory store.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +55,20 @@ pub enum Error {
     Held {
         /// The memory.
         id: MemoryId,
+    },
+    /// The text holds a secret, which is not kept.
+    #[error("the text holds a secret: {}", kind.as_str())]
+    #[non_exhaustive]
+    Secret {
+        /// What kind.
+        kind: SecretKind,
+    },
+    /// Other writers of a slot were faster every time.
+    #[error("other writers of the slot {slot} were faster every time")]
+    #[non_exhaustive]
+    Contended {
+        /// The slot's key.
+        slot: String,
     },
     /// The embedder broke its contract.
     #[error("the embedder of space {space} returned {found}")]
@@ -130,7 +145,8 @@ impl Classify for Error {
             Self::KeyReused { .. } | Self::Erased { .. } | Self::Retired { .. } => {
                 ErrorKind::Conflict
             }
-            Self::Held { .. } => ErrorKind::Denied,
+            Self::Held { .. } | Self::Secret { .. } => ErrorKind::Denied,
+            Self::Contended { .. } => ErrorKind::Conflict,
             Self::BadVector { .. } => ErrorKind::Internal,
             Self::Embed { source } | Self::Stopped { source } => source.kind(),
             #[cfg(feature = "sqlite")]
@@ -143,7 +159,7 @@ impl Classify for Error {
         match self {
             // Embedding comes before the transaction, so nothing has been changed.
             Self::Embed { source } if source.retry() != Retry::Never => Retry::Safe,
-            Self::Stopped { .. } => Retry::Safe,
+            Self::Stopped { .. } | Self::Contended { .. } => Retry::Safe,
             #[cfg(feature = "sqlite")]
             Self::Store { source } => source.retry(),
             _ => Retry::Never,
@@ -158,6 +174,8 @@ impl Classify for Error {
             Self::Erased { .. } => "memory.erased",
             Self::Retired { .. } => "memory.retired",
             Self::Held { .. } => "memory.held",
+            Self::Secret { .. } => "memory.secret",
+            Self::Contended { .. } => "memory.contended",
             Self::BadVector { .. } => "memory.bad_vector",
             Self::Embed { .. } => "memory.embed",
             Self::Stopped { .. } => "memory.stopped",
@@ -174,6 +192,8 @@ impl Classify for Error {
             Self::KeyReused { .. } => "use another key for other content",
             Self::Erased { .. } => "add it under another key if it is meant to be kept after all",
             Self::Retired { .. } => "read the record's history and act on its successor",
+            Self::Secret { .. } => "put it into the vault and remember where it is",
+            Self::Contended { .. } => "repeat the call",
             Self::Held { .. } => "lift the hold by its label first, if the law allows it",
             Self::BadVector { .. } => "use an embedder that keeps its contract",
             Self::Embed { .. } => "see the cause; nothing was changed",

@@ -25,6 +25,7 @@ use tokens::Tokens;
 use vectors::Vectors;
 
 pub(crate) use fuse::{Plan, Scored};
+pub(crate) use numbers::from_count;
 pub(crate) use vectors::Quantized;
 #[cfg(feature = "hnsw")]
 pub(crate) use vectors::hnsw::Ann;

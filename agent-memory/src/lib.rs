@@ -5,9 +5,11 @@ pub mod backend;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod context;
+pub mod curate;
 #[cfg(feature = "static-embedder")]
 mod embedder;
 mod error;
+pub mod extract;
 mod index;
 mod memory;
 mod metadata;

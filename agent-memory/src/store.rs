@@ -72,7 +72,8 @@ pub trait MemoryStore: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// `NotFound`; `Invalid` for an event, which is immutable, or for an end before the record's
-    /// validity begins; `Conflict` if it has ended before; the store's.
+    /// validity begins; `Conflict` if it has ended by then; the store's. An end may be moved to
+    /// an earlier moment, never to a later one.
     ///
     /// # Cancel safety
     /// Atomic.

@@ -45,7 +45,11 @@ pub(crate) fn end(record: &Record, asked: Asked) -> Result<Timestamp> {
         && asked
             .successor_to
             .is_some_and(|to| record.valid_to.is_some_and(|end| to <= end));
-    if record.is_superseded && !is_between || record.valid_to.is_some_and(|end| end <= valid_to) {
+    // Its end may be found to lie earlier, by a retraction that arrives late.
+    let is_earlier = verb == Verb::Retired;
+    if record.is_superseded && !is_between && !is_earlier
+        || record.valid_to.is_some_and(|end| end <= valid_to)
+    {
         return Err(Error::Retired { id: record.id });
     }
     Ok(valid_to)
@@ -64,6 +68,8 @@ pub(crate) fn as_known(
     let by_then = |change: &&Change| change.at <= known && change.verb != Verb::Labeled;
     let last = changes.iter().rfind(by_then)?;
     memory.valid_to = last.valid_to;
-    memory.superseded_by = last.successor;
+    // A retraction that moves an end to an earlier moment leaves the successor.
+    let by_then = changes.iter().filter(by_then);
+    memory.superseded_by = by_then.filter_map(|change| change.successor).next_back();
     Some(memory)
 }

@@ -1,6 +1,10 @@
-//! Months and years that a question names in English or as `2023-05`.
+//! Months and years that a question names in English or as `2023-05`, and dates that a statement names.
+
+mod relative;
 
 use agent_core::Timestamp;
+
+pub(crate) use relative::{Named, dates};
 
 const MONTHS: [&str; 12] = [
     "january",

@@ -5,7 +5,7 @@
     clippy::cast_precision_loss,
     reason = "scores need no more than 24 bits of a count"
 )]
-pub(super) const fn from_count(n: usize) -> f32 {
+pub(crate) const fn from_count(n: usize) -> f32 {
     n as f32
 }
 

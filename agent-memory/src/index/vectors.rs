@@ -40,6 +40,11 @@ impl Quantized {
         })
     }
 
+    /// The cosine of two vectors of one space.
+    pub(crate) fn cosine(&self, other: &Self) -> f32 {
+        self.likeness(&other.bytes, other.scale)
+    }
+
     pub(crate) fn likeness(&self, bytes: &[i8], scale: f32) -> f32 {
         from_dot(dot(&self.bytes, bytes)) * self.scale * scale
     }

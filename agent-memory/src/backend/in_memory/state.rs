@@ -152,7 +152,7 @@ impl State {
         if let Some(memory) = self.memories.get_mut(&id) {
             let first = memory.valid_to;
             memory.valid_to = change.valid_to;
-            memory.superseded_by = change.successor;
+            memory.superseded_by = change.successor.or(memory.superseded_by);
             self.index.retire(id, first, change.valid_to, change.at);
         }
         self.changes.entry(id).or_default().push(change);

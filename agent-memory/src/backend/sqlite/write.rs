@@ -294,7 +294,7 @@ fn end_validity(at: &At<'_, '_>, id: MemoryId, end: &End<'_>) -> Result<()> {
         end.asked,
     )?;
     at.run(
-        "UPDATE memory_entry SET valid_to_ms = ?2, superseded_by = ?3 WHERE seq = ?1",
+        "UPDATE memory_entry SET valid_to_ms = ?2, superseded_by = ifnull(?3, superseded_by) WHERE seq = ?1",
         &[&seq, &valid_to.as_unix_ms(), &end.successor.map(id_bytes)],
     )?;
     let note = Note {

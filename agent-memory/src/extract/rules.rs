@@ -1,0 +1,438 @@
+//! What sentences of English claim, as a table. A rule's pattern is words, each possibly a choice
+//! (`live|reside`) or optional (`?now`), with `S` for a subject, `A` for an attribute of one to
+//! three words, and `V` for a value.
+
+use super::Cardinality::{self, Many, Single};
+
+/// What a rule makes of its parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Makes {
+    /// A slot of the subject with the value.
+    Fact(&'static str, Cardinality),
+    /// A slot that the sentence names.
+    Named,
+    /// What the subject thinks of the value.
+    Likes(bool),
+    /// The end of a value of the slot.
+    Over(&'static str),
+    /// The end of liking the value.
+    Indifferent,
+    /// Another value for whatever slot has the old one.
+    Replaces,
+    /// What the subject is, where the value says what that is about.
+    Being,
+}
+
+/// A pattern and what it makes.
+pub(super) struct Rule {
+    pub(super) pattern: &'static str,
+    pub(super) makes: Makes,
+}
+
+const fn fact(pattern: &'static str, attribute: &'static str) -> Rule {
+    Rule {
+        pattern,
+        makes: Makes::Fact(attribute, Single),
+    }
+}
+
+const fn many(pattern: &'static str, attribute: &'static str) -> Rule {
+    Rule {
+        pattern,
+        makes: Makes::Fact(attribute, Many),
+    }
+}
+
+const fn likes(pattern: &'static str, is_liked: bool) -> Rule {
+    Rule {
+        pattern,
+        makes: Makes::Likes(is_liked),
+    }
+}
+
+const fn over(pattern: &'static str, attribute: &'static str) -> Rule {
+    Rule {
+        pattern,
+        makes: Makes::Over(attribute),
+    }
+}
+
+const fn plain(pattern: &'static str, makes: Makes) -> Rule {
+    Rule { pattern, makes }
+}
+
+/// The rules, the more telling first: the first that fits wins.
+pub(super) const RULES: &[Rule] = &[
+    // Changes from one value to another.
+    fact("S moved|relocated ?back|over from V to V", "home"),
+    plain(
+        "S switched|changed|migrated|went from V to V",
+        Makes::Replaces,
+    ),
+    plain("S replaced|swapped V with|for|by V", Makes::Replaces),
+    plain(
+        "S changed|switched|updated|moved ?my|our|the A from V to V",
+        Makes::Named,
+    ),
+    plain(
+        "S changed|switched|updated|set ?my|our|the A to V",
+        Makes::Named,
+    ),
+    plain(
+        "my|our|the A changed|moved|switched from V to V",
+        Makes::Named,
+    ),
+    plain(
+        "my|our|the A ?has|was|is|got ?been changed|moved|switched|set|updated|postponed ?over to V",
+        Makes::Named,
+    ),
+    // Ends.
+    over("S left|quit ?my ?job|post|position at|with V", "employer"),
+    over("S stopped working at|for V", "employer"),
+    over("S was|got fired|laid ?off from|by V", "employer"),
+    over("S moved away|out from|of V", "home"),
+    over("S used to live in|at V", "home"),
+    over("S used to work at|for V", "employer"),
+    plain(
+        "S used to like|love|enjoy|prefer|hate V",
+        Makes::Indifferent,
+    ),
+    plain("S went off V", Makes::Likes(false)),
+    over(
+        "S gave up|stopped|quit playing|doing|practising|practicing V",
+        "hobby",
+    ),
+    over("S sold|lost|crashed ?my|our|the V", "owns"),
+    // Names and age.
+    fact("my|the ?first|full|last|real name is V", "name"),
+    fact("S go|goes by V", "name"),
+    fact("you can call me V", "name"),
+    fact("?please call me V", "name"),
+    fact("S am|is called|named V", "name"),
+    fact("S am|is V years old", "age"),
+    fact("S ?just turned V", "age"),
+    // Home.
+    fact(
+        "S live|lives|reside|resides|living ?over|out|down|up in|at V",
+        "home",
+    ),
+    fact(
+        "S am|is|are living|residing|based|located|settled ?down in|at|near V",
+        "home",
+    ),
+    fact("S am|is|are ?all settled ?down|in in V", "home"),
+    fact("S have|has lived|been living in V", "home"),
+    fact(
+        "S moved|relocated|moving ?house|back|over|down|up|out to|into V",
+        "home",
+    ),
+    fact("S am|is|are moving|relocating ?back|over to V", "home"),
+    fact("S have|has ?just moved|relocated ?back|over to V", "home"),
+    fact("S settled ?down in V", "home"),
+    fact(
+        "S bought|rented a|an ?new|small|big house|flat|apartment|place in V",
+        "home",
+    ),
+    fact("my|our home is|was in V", "home"),
+    fact("S am|is|come|comes ?originally from V", "origin"),
+    fact("S was born ?and ?raised in V", "birthplace"),
+    fact("S grew up in V", "birthplace"),
+    // Work and study.
+    fact("S work|works|working at|for V", "employer"),
+    fact("S am|is working|employed at|for|by V", "employer"),
+    fact("S joined V", "employer"),
+    fact(
+        "S started ?working|work ?a ?new ?job at|with|for V",
+        "employer",
+    ),
+    fact(
+        "S got|took|accepted|landed a|an|the ?new job|position|role|offer at|with|from V",
+        "employer",
+    ),
+    fact("S have|has ?just been hired by V", "employer"),
+    fact("S got hired by|at V", "employer"),
+    fact("S work|works|working as V", "job"),
+    fact("S am|is working|employed as V", "job"),
+    fact("S got|was promoted to V", "job"),
+    fact("S became V", "job"),
+    fact("S study|studies at V", "school"),
+    fact("S am|is studying at V", "school"),
+    fact("S go|goes to school|college|university at V", "school"),
+    fact("S study|studies V", "studies"),
+    fact("S am|is studying V", "studies"),
+    // People and animals.
+    fact("S am|is|got married to V", "partner"),
+    fact("S am|is|got engaged to V", "partner"),
+    fact("S am|is dating V", "partner"),
+    many(
+        "S have|has|own|owns|got|adopted a|an ?new ?little ?small ?big ?old dog|cat|puppy|kitten|rabbit|parrot|hamster|horse ?named|called V",
+        "pet",
+    ),
+    // Things, habits, abilities.
+    fact("S drive|drives V", "car"),
+    fact("S bought|got a|an|the|myself ?a ?new car , V", "car"),
+    many("S speak|speaks V", "language"),
+    many("S am|is fluent in V", "language"),
+    many("S am|is learning V", "learning"),
+    many("S am|is allergic to V", "allergy"),
+    many("S have|has an|a allergy to V", "allergy"),
+    many("S play|plays V", "hobby"),
+    many("S took up V", "hobby"),
+    many(
+        "S started|began playing|doing|practising|practicing V",
+        "hobby",
+    ),
+    many("S own|owns V", "owns"),
+    many("S use|uses V", "uses"),
+    // Preferences.
+    likes(
+        "S do|does not like|love|enjoy|want|care ?at ?all ?for V",
+        false,
+    ),
+    likes("S can not stand|bear|abide V", false),
+    likes(
+        "S hate|hates|dislike|dislikes|detest|detests|loathe|loathes|despise|despises|avoid|avoids V",
+        false,
+    ),
+    likes(
+        "S am|is not ?a|much ?big|of ?fan ?of|into|a|keen ?fan ?of|on V",
+        false,
+    ),
+    likes("S am|is sick|tired|bored of|with V", false),
+    likes(
+        "S like|likes|love|loves|enjoy|enjoys|adore|adores|prefer|prefers|fancy|fancies V",
+        true,
+    ),
+    likes("S would rather ?have|take|use V", true),
+    likes("S am|is ?a fond|fan of V", true),
+    likes("S am|is ?a big|huge|great fan of V", true),
+    likes("S am|is ?really into V", true),
+    likes("S am|is crazy|mad about V", true),
+    likes("S am|is keen on V", true),
+    // Whatever the sentence names.
+    plain(
+        "my|our ?new|current A is|are ?now|called|named|currently ?called V",
+        Makes::Named,
+    ),
+    plain("the A of|for ?my|our|the N is|are ?now V", Makes::Named),
+    plain(
+        "the ?new|current|updated A is now|currently V",
+        Makes::Named,
+    ),
+    plain("the new|current|updated A is V", Makes::Named),
+    plain("S am|is ?now ?a|an V", Makes::Being),
+];
+
+/// Words that follow a subject or stand before it and change nothing about what is said.
+pub(super) const ADVERBS: &[&str] = &[
+    "absolutely",
+    "actually",
+    "already",
+    "also",
+    "always",
+    "basically",
+    "btw",
+    "currently",
+    "definitely",
+    "finally",
+    "generally",
+    "honestly",
+    "just",
+    "largely",
+    "mainly",
+    "mostly",
+    "nowadays",
+    "obviously",
+    "officially",
+    "personally",
+    "presently",
+    "quite",
+    "rather",
+    "really",
+    "recently",
+    "simply",
+    "so",
+    "still",
+    "then",
+    "too",
+    "totally",
+    "truly",
+    "usually",
+    "very",
+];
+
+/// What may stand before the sentence proper, longest first.
+pub(super) const OPENINGS: &[&str] = &[
+    "just so you know",
+    "for what it is worth",
+    "by the way",
+    "as of today",
+    "to be honest",
+    "these days",
+    "good news",
+    "big news",
+    "i mean",
+    "i meant",
+    "as you know",
+    "in fact",
+    "you know",
+    "fun fact",
+    "for the record",
+    "quick update",
+    "small update",
+    "one more thing",
+    "as of now",
+    "starting today",
+    "correction",
+    "update",
+    "actually",
+    "well",
+    "oh",
+    "ok",
+    "okay",
+    "yes",
+    "yeah",
+    "no",
+    "hey",
+    "hi",
+    "hello",
+    "sorry",
+    "wait",
+    "anyway",
+    "also",
+    "and",
+    "but",
+    "so",
+    "now",
+    "today",
+    "note that",
+    "remember that",
+    "please remember that",
+    "remember",
+    "please note that",
+    "please note",
+    "note",
+    "i should mention that",
+    "i should mention",
+    "i wanted to say that",
+    "i think",
+    "i guess",
+    "i believe",
+    "turns out",
+    "it turns out",
+    "it turns out that",
+    "yesterday",
+    "fyi",
+    "btw",
+    "guess what",
+    "i must admit",
+    "i have to say",
+    "i must say",
+    "i told you",
+];
+
+/// Words that make a sentence a wish, a condition or a guess.
+pub(super) const UNREAL: &[&str] = &[
+    "if",
+    "unless",
+    "wish",
+    "might",
+    "maybe",
+    "perhaps",
+    "imagine",
+    "suppose",
+    "supposing",
+    "hypothetically",
+    "pretend",
+    "whether",
+    "hope",
+    "hoping",
+    "dreamed",
+    "dreamt",
+    "lying",
+    "joking",
+    "kidding",
+    "almost",
+    "nearly",
+    "should",
+    "could",
+];
+
+/// Words that end a value.
+pub(super) const STOPS: &[&str] = &[
+    "because",
+    "but",
+    "since",
+    "so",
+    "which",
+    "who",
+    "where",
+    "when",
+    "while",
+    "although",
+    "though",
+    "until",
+    "till",
+    "after",
+    "before",
+    "now",
+    "again",
+    "instead",
+    "these",
+    "nowadays",
+    "anymore",
+    "as",
+    "if",
+    "that",
+    "then",
+    "currently",
+    "already",
+    "too",
+    "lately",
+    "right",
+    "at",
+    "for",
+    "with",
+    "ever",
+    "and",
+    "or",
+    "any",
+    "recently",
+    "always",
+    "than",
+    "over",
+    "by",
+    "to",
+    "is",
+    "are",
+    "was",
+    "were",
+    "will",
+    "would",
+    "has",
+    "have",
+    "had",
+    "these",
+    "this",
+    "yet",
+    "anyway",
+    "once",
+    "every",
+    "finally",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pattern_has_a_subject_or_a_name_and_a_value() {
+        for rule in RULES {
+            let parts: Vec<&str> = rule.pattern.split(' ').collect();
+            assert!(parts.contains(&"V"), "{}", rule.pattern);
+            if rule.makes == Makes::Named {
+                assert!(parts.contains(&"A"), "{}", rule.pattern);
+            }
+        }
+    }
+}
