@@ -15,6 +15,7 @@ mod erasure;
 mod graph;
 mod isolation;
 mod labels;
+pub mod portable;
 mod search;
 mod time;
 mod writes;
@@ -235,6 +236,32 @@ macro_rules! memory_conformance {
                 let (store, _guard) = $make(bench.clone()).await;
                 let subject = $crate::conformance::Subject::new(store, bench);
                 $crate::conformance::$law(subject).await;
+            }
+        )*
+    };
+}
+
+/// Runs the laws of [`Portable`](crate::portable::Portable). `$old` and `$new` are async functions
+/// from a [`Bench`](crate::conformance::Bench) to an empty store, `Arc<dyn Portable>`, and a guard;
+/// they may be of two backends.
+#[macro_export]
+macro_rules! portable_conformance {
+    ($old:path, $new:path) => {
+        $crate::portable_conformance!(@laws $old, $new,
+            a_copy_is_the_same,
+            a_copy_without_vectors_answers_the_same,
+            taking_does_not_undo_an_erasure,
+            items_are_taken_whole_or_not_at_all,
+        );
+    };
+    (@laws $old:path, $new:path, $($law:ident,)*) => {
+        $(
+            #[tokio::test]
+            async fn $law() {
+                let bench = $crate::conformance::Bench::new();
+                let (old, _guard) = $old(bench.clone()).await;
+                let (new, _other) = $new($crate::conformance::Bench::new()).await;
+                $crate::conformance::portable::$law(old, new, bench).await;
             }
         )*
     };

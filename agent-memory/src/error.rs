@@ -70,6 +70,22 @@ pub enum Error {
         /// The slot's key.
         slot: String,
     },
+    /// Another namespace of the store has a memory with this id.
+    #[error("{id} belongs to another namespace")]
+    #[non_exhaustive]
+    IdTaken {
+        /// The id.
+        id: MemoryId,
+    },
+    /// A line of an import could not be taken.
+    #[error("line {line} of the import was refused")]
+    #[non_exhaustive]
+    Import {
+        /// The line, from 1. Where a store refuses a batch, its first line.
+        line: u64,
+        /// The cause.
+        source: Box<Self>,
+    },
     /// The embedder broke its contract.
     #[error("the embedder of space {space} returned {found}")]
     #[non_exhaustive]
@@ -146,7 +162,8 @@ impl Classify for Error {
                 ErrorKind::Conflict
             }
             Self::Held { .. } | Self::Secret { .. } => ErrorKind::Denied,
-            Self::Contended { .. } => ErrorKind::Conflict,
+            Self::Contended { .. } | Self::IdTaken { .. } => ErrorKind::Conflict,
+            Self::Import { source, .. } => source.kind(),
             Self::BadVector { .. } => ErrorKind::Internal,
             Self::Embed { source } | Self::Stopped { source } => source.kind(),
             #[cfg(feature = "sqlite")]
@@ -160,6 +177,7 @@ impl Classify for Error {
             // Embedding comes before the transaction, so nothing has been changed.
             Self::Embed { source } if source.retry() != Retry::Never => Retry::Safe,
             Self::Stopped { .. } | Self::Contended { .. } => Retry::Safe,
+            Self::Import { source, .. } => source.retry(),
             #[cfg(feature = "sqlite")]
             Self::Store { source } => source.retry(),
             _ => Retry::Never,
@@ -176,6 +194,8 @@ impl Classify for Error {
             Self::Held { .. } => "memory.held",
             Self::Secret { .. } => "memory.secret",
             Self::Contended { .. } => "memory.contended",
+            Self::IdTaken { .. } => "memory.id_taken",
+            Self::Import { .. } => "memory.import",
             Self::BadVector { .. } => "memory.bad_vector",
             Self::Embed { .. } => "memory.embed",
             Self::Stopped { .. } => "memory.stopped",
@@ -195,6 +215,8 @@ impl Classify for Error {
             Self::Secret { .. } => "put it into the vault and remember where it is",
             Self::Contended { .. } => "repeat the call",
             Self::Held { .. } => "lift the hold by its label first, if the law allows it",
+            Self::IdTaken { .. } => "import into the namespace that has it, or into another store",
+            Self::Import { .. } => "see the cause; correct the line and import the whole again",
             Self::BadVector { .. } => "use an embedder that keeps its contract",
             Self::Embed { .. } => "see the cause; nothing was changed",
             Self::Stopped { .. } => "start the call again if it is still wanted",

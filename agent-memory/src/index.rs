@@ -18,7 +18,7 @@ use crate::as_of::View;
 use crate::memory::{Kind, MemoryId, Trust};
 use crate::metadata::{Metadata, Value, label};
 use crate::query::{Facts, Filter, Listing};
-use crate::relation::{Node, Path, Relation, Version, Walk};
+use crate::relation::{Node, Path, Relation, RelationVersion, Walk};
 use graph::Graph;
 use keywords::Keywords;
 use tokens::Tokens;
@@ -344,8 +344,24 @@ impl Partition {
     }
 
     /// Adds a version of a relation in place of the one known before.
-    pub(crate) fn relate(&mut self, version: &Version) {
+    pub(crate) fn relate(&mut self, version: &RelationVersion) {
         self.graph.insert(version);
+    }
+
+    /// Versions of relations in the order they were added, from behind number `after`.
+    pub(crate) fn versions(&self, after: i64, n_max: usize) -> Vec<(i64, RelationVersion)> {
+        self.graph.versions(after, n_max)
+    }
+
+    /// Whether a version is here, or another that is known at present in its place.
+    pub(crate) fn has_version(&self, version: &RelationVersion) -> bool {
+        self.graph.has_version(version)
+    }
+
+    /// The number of the change that added a memory.
+    pub(crate) fn seq_of(&self, id: MemoryId) -> Option<i64> {
+        let row = self.by_id.get(&id)?;
+        Some(self.rows.get(*row)?.seq)
     }
 
     /// The versions known at present of the relation with these ends and this label.

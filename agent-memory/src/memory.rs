@@ -44,7 +44,6 @@ impl Kind {
         }
     }
 
-    #[cfg(feature = "sqlite")]
     pub(crate) fn parse(name: &str) -> Option<Self> {
         [Self::Event, Self::Fact, Self::Procedure, Self::Preference]
             .into_iter()
@@ -66,6 +65,22 @@ pub enum Trust {
 }
 
 impl Trust {
+    /// Returns the stable name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Untrusted => "untrusted",
+            Self::Normal => "normal",
+            Self::Verified => "verified",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        [Self::Untrusted, Self::Normal, Self::Verified]
+            .into_iter()
+            .find(|trust| trust.as_str() == name)
+    }
+
     #[cfg(feature = "sqlite")]
     pub(crate) const fn rank(self) -> i64 {
         match self {
@@ -305,7 +320,11 @@ impl Verb {
         }
     }
 
-    #[cfg(feature = "sqlite")]
+    /// Whether it ends a validity.
+    pub(crate) const fn ends(self) -> bool {
+        matches!(self, Self::Retired | Self::Superseded)
+    }
+
     pub(crate) fn parse(name: &str) -> Option<Self> {
         [
             Self::Added,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::error::{Error, Result};
 use crate::index::Quantized;
 use crate::memory::{Added, Draft, MemoryId, Verb};
-use crate::metadata;
+use crate::metadata::{self, Metadata};
 use crate::namespace::{Namespace, tenant};
 use crate::relation::check_name;
 use crate::terms::is_visible;
@@ -165,12 +165,8 @@ fn check(draft: &Draft) -> Result<()> {
     if !draft.text.chars().any(is_visible) {
         return Err(Error::invalid("text", "it has no visible character"));
     }
-    if draft.sources.len() > Draft::SOURCES_MAX {
-        return Err(Error::invalid("sources", "at most 64"));
-    }
-    for name in [&draft.thread, &draft.channel].into_iter().flatten() {
-        check_name("thread or channel", name)?;
-    }
+    let names = [draft.thread.as_deref(), draft.channel.as_deref()];
+    check_parts(&draft.metadata, names, &draft.sources)?;
     if draft.supersedes.is_some() && !draft.kind.is_record() {
         return Err(Error::invalid("draft", "an event supersedes nothing"));
     }
@@ -180,8 +176,22 @@ fn check(draft: &Draft) -> Result<()> {
     {
         return Err(Error::invalid("validity", "it ends after it begins"));
     }
-    check_reason(draft.reason.as_deref().unwrap_or_default())?;
-    metadata::check(&draft.metadata)
+    check_reason(draft.reason.as_deref().unwrap_or_default())
+}
+
+/// Checks labels, the names of thread and channel, and how many sources there are.
+pub(crate) fn check_parts(
+    labels: &Metadata,
+    names: [Option<&str>; 2],
+    sources: &[MemoryId],
+) -> Result<()> {
+    if sources.len() > Draft::SOURCES_MAX {
+        return Err(Error::invalid("sources", "at most 64"));
+    }
+    for name in names.into_iter().flatten() {
+        check_name("thread or channel", name)?;
+    }
+    metadata::check(labels)
 }
 
 fn key_digest(

@@ -36,7 +36,6 @@ impl Node {
     }
 
     /// Parses what `Display` writes.
-    #[cfg(feature = "sqlite")]
     pub(crate) fn parse(text: &str) -> Result<Self> {
         match text.split_once(':') {
             Some(("memory", id)) => id.parse().map(Self::Memory).map_err(Error::stored),
@@ -58,7 +57,6 @@ pub(crate) fn check_name(what: &'static str, name: &str) -> Result<()> {
     }
 }
 
-#[cfg(feature = "sqlite")]
 impl Error {
     /// An id in the store that cannot be read.
     pub(crate) fn stored(_source: agent_core::Error) -> Self {
@@ -193,11 +191,14 @@ impl Relation {
 
 /// A version of a relation as a store keeps it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Version {
-    /// With its start.
-    pub(crate) relation: Relation,
-    pub(crate) known_from: Timestamp,
-    pub(crate) known_to: Option<Timestamp>,
+#[non_exhaustive]
+pub struct RelationVersion {
+    /// The relation, with its start.
+    pub relation: Relation,
+    /// Since when the store has known it.
+    pub known_from: Timestamp,
+    /// When another version took its place.
+    pub known_to: Option<Timestamp>,
 }
 
 /// Which way relations are followed.

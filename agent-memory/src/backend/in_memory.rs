@@ -1,5 +1,6 @@
 //! Memories in main memory, for tests and for agents that keep nothing.
 
+mod carry;
 mod state;
 
 use std::collections::BTreeMap;

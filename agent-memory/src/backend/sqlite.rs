@@ -1,6 +1,7 @@
 //! Memories in the embedded store: SQLite holds the truth, the indexes in main memory are derived
 //! from it and caught up before every search.
 
+mod carry;
 mod catch_up;
 mod read;
 mod rows;

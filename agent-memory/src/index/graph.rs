@@ -3,17 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use petgraph::stable_graph::{EdgeIndex, NodeIndex, StableDiGraph};
-use petgraph::visit::EdgeRef;
+use petgraph::visit::{EdgeRef, IntoEdgeReferences};
 
 use agent_core::Timestamp;
 
 use crate::as_of::View;
 use crate::memory::MemoryId;
-use crate::relation::{Direction, Node, Path, Relation, Version, Walk};
+use crate::relation::{Direction, Node, Path, Relation, RelationVersion, Walk};
 use crate::terms::for_each_term;
 
 /// A version of a relation.
 struct Edge {
+    /// Its number in the order they were added.
+    n: i64,
     label: String,
     weight: f32,
     valid_from: Timestamp,
@@ -35,6 +37,7 @@ pub(super) struct Graph {
     nodes: HashMap<Node, NodeIndex>,
     /// Entities by the first word of their name, for finding them in questions.
     entities: HashMap<String, BTreeSet<Node>>,
+    n_inserted: i64,
 }
 
 impl Graph {
@@ -49,7 +52,7 @@ impl Graph {
     }
 
     /// Adds a version; the one of the same relation that is known until now ends where it begins.
-    pub(super) fn insert(&mut self, version: &Version) {
+    pub(super) fn insert(&mut self, version: &RelationVersion) {
         let relation = &version.relation;
         let valid_from = relation.valid_from.unwrap_or(version.known_from);
         let from = self.node(&relation.from);
@@ -60,6 +63,7 @@ impl Graph {
             .find(|edge| {
                 let edge = edge.weight();
                 edge.known_to.is_none()
+                    && edge.known_from <= version.known_from
                     && edge.label == relation.label
                     && edge.valid_from == valid_from
             })
@@ -67,7 +71,9 @@ impl Graph {
         if let Some(edge) = replaced.and_then(|edge| self.graph.edge_weight_mut(edge)) {
             edge.known_to = Some(version.known_from);
         }
+        self.n_inserted += 1;
         let edge = Edge {
+            n: self.n_inserted,
             label: relation.label.clone(),
             weight: relation.weight,
             valid_from,
@@ -76,6 +82,51 @@ impl Graph {
             known_to: version.known_to,
         };
         self.graph.add_edge(from, to, edge);
+    }
+
+    /// Versions in the order they were added, from behind number `after`.
+    pub(super) fn versions(&self, after: i64, n_max: usize) -> Vec<(i64, RelationVersion)> {
+        let mut found: Vec<(i64, EdgeIndex)> = self
+            .graph
+            .edge_references()
+            .map(|edge| (edge.weight().n, edge.id()))
+            .filter(|(n, _)| *n > after)
+            .collect();
+        found.sort_unstable();
+        found.truncate(n_max);
+        found
+            .into_iter()
+            .filter_map(|(n, edge)| Some((n, self.version(edge)?)))
+            .collect()
+    }
+
+    fn version(&self, edge: EdgeIndex) -> Option<RelationVersion> {
+        let weight = self.graph.edge_weight(edge)?;
+        Some(RelationVersion {
+            relation: self.relation(edge)?,
+            known_from: weight.known_from,
+            known_to: weight.known_to,
+        })
+    }
+
+    /// Whether a version is here, or another that is known at present in its place.
+    pub(super) fn has_version(&self, version: &RelationVersion) -> bool {
+        let relation = &version.relation;
+        let ends = self
+            .nodes
+            .get(&relation.from)
+            .zip(self.nodes.get(&relation.to));
+        let Some((from, to)) = ends else {
+            return false;
+        };
+        self.graph.edges_connecting(*from, *to).any(|edge| {
+            let weight = edge.weight();
+            let is_in_place = weight.known_to.is_none()
+                && version.known_to.is_none()
+                && weight.label == relation.label
+                && Some(weight.valid_from) == relation.valid_from;
+            is_in_place || self.version(edge.id()).as_ref() == Some(version)
+        })
     }
 
     /// The versions known at present of the relation with these ends and this label.

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use agent_core::{Digest, Timestamp};
 
 use crate::error::{Error, Result};
-use crate::index::{NewRow, Partition};
+use crate::index::{NewRow, Partition, Quantized};
 use crate::memory::{Added, Change, Memory, MemoryId, Provenance, Selection, Verb};
 use crate::metadata::label;
 use crate::prepare::{Prepared, PreparedDraft};
-use crate::relation::{Node, Relation, Version};
+use crate::relation::{Node, Relation, RelationVersion};
 use crate::validity;
 
 /// One namespace.
@@ -19,7 +19,11 @@ pub(super) struct State {
     /// By digest of the key: the memory and the digest of its draft, none once it is erased.
     pub(super) keys: BTreeMap<Digest, (MemoryId, Option<Digest>)>,
     pub(super) changes: BTreeMap<MemoryId, Vec<Change>>,
-    last_seq: i64,
+    pub(super) vectors: BTreeMap<MemoryId, Quantized>,
+    /// The memories in the order they were added, and those erased in the order they went.
+    pub(super) order: BTreeMap<i64, MemoryId>,
+    pub(super) erased: BTreeMap<i64, MemoryId>,
+    pub(super) last_seq: i64,
 }
 
 impl State {
@@ -29,6 +33,9 @@ impl State {
             memories: BTreeMap::new(),
             keys: BTreeMap::new(),
             changes: BTreeMap::new(),
+            vectors: BTreeMap::new(),
+            order: BTreeMap::new(),
+            erased: BTreeMap::new(),
             last_seq: 0,
         }
     }
@@ -105,7 +112,6 @@ impl State {
             };
             self.end_validity(old, change);
         }
-        self.last_seq += 1;
         let sources: BTreeSet<MemoryId> = draft.sources.iter().copied().collect();
         let memory = Memory {
             id: new.id,
@@ -126,26 +132,35 @@ impl State {
                 sources: sources.into_iter().collect(),
             },
         };
+        if let Some(key) = new.key {
+            self.keys.insert(key, (new.id, Some(new.content)));
+        }
+        self.place(memory, new.vector.as_ref());
+        self.changes.entry(new.id).or_default().push(change);
+        Ok(())
+    }
+
+    /// Puts a memory behind all others.
+    pub(super) fn place(&mut self, memory: Memory, vector: Option<&Quantized>) {
+        self.last_seq += 1;
         self.index.insert(NewRow {
-            id: new.id,
+            id: memory.id,
             seq: self.last_seq,
             kind: memory.kind,
             text: &memory.text,
             metadata: memory.metadata.clone(),
             thread: memory.thread.as_deref(),
-            trust: draft.trust,
-            occurred_at: times.occurred_at,
-            recorded_at: now,
-            valid_from: times.valid_from,
-            valid_to: draft.valid_to,
-            vector: new.vector.as_ref(),
+            trust: memory.provenance.trust,
+            occurred_at: memory.occurred_at,
+            recorded_at: memory.recorded_at,
+            valid_from: memory.valid_from,
+            valid_to: memory.valid_to,
+            vector,
         });
-        if let Some(key) = new.key {
-            self.keys.insert(key, (new.id, Some(new.content)));
-        }
-        self.memories.insert(new.id, memory);
-        self.changes.entry(new.id).or_default().push(change);
-        Ok(())
+        self.vectors
+            .extend(vector.map(|vector| (memory.id, vector.clone())));
+        self.order.insert(self.last_seq, memory.id);
+        self.memories.insert(memory.id, memory);
     }
 
     pub(super) fn end_validity(&mut self, id: MemoryId, change: Change) {
@@ -202,7 +217,11 @@ impl State {
             }
         }
         let mut n_relations = 0;
+        self.order.retain(|_seq, id| !ids.contains(id));
         for id in ids {
+            self.last_seq += 1;
+            self.erased.insert(self.last_seq, *id);
+            self.vectors.remove(id);
             self.memories.remove(id);
             n_relations += self.index.remove_node(&Node::Memory(*id));
             self.index.erase(*id);
@@ -243,7 +262,7 @@ impl State {
             new.extend(relation.resolved(&known, now)?);
         }
         for relation in new {
-            self.index.relate(&Version {
+            self.index.relate(&RelationVersion {
                 relation,
                 known_from: now,
                 known_to: None,

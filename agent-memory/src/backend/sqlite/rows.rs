@@ -9,7 +9,7 @@ use crate::index::Quantized;
 use crate::memory::{Change, Kind, Memory, MemoryId, Provenance, Trust, Verb};
 use crate::metadata::Metadata;
 use crate::namespace::Namespace;
-use crate::relation::{Node, Relation, Version};
+use crate::relation::{Node, Relation, RelationVersion};
 
 /// An id as it is stored: big-endian, so that the order of bytes is the order of ids.
 pub(super) const fn id_bytes(id: MemoryId) -> [u8; 16] {
@@ -211,7 +211,7 @@ pub(super) fn changes(tx: &Tx<'_>, partition: i64, id: MemoryId) -> Result<Vec<C
 pub(super) const VERSION: &str = "SELECT from_node, label, to_node, weight, valid_from_ms,
     valid_to_ms, known_from_ms, known_to_ms FROM memory_relation";
 
-pub(super) fn version(row: &Row<'_>) -> Result<Version> {
+pub(super) fn version(row: &Row<'_>) -> Result<RelationVersion> {
     type Raw = (
         (String, String, String),
         (f64, i64, Option<i64>),
@@ -230,7 +230,7 @@ pub(super) fn version(row: &Row<'_>) -> Result<Version> {
     let relation = Relation::new(Node::parse(&from)?, label, Node::parse(&to)?)
         .with_weight(narrow(weight))
         .valid(ms(valid_from), valid_to.map(ms));
-    Ok(Version {
+    Ok(RelationVersion {
         relation,
         known_from: ms(known_from),
         known_to: known_to.map(ms),

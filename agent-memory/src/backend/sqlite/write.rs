@@ -8,6 +8,7 @@
 
 mod erase;
 mod relate;
+pub(super) mod take;
 
 use std::collections::BTreeSet;
 

@@ -13,10 +13,10 @@ use super::super::rows::{VERSION, version};
 use super::{At, Note, make_partition};
 use crate::error::{Error, Result};
 use crate::namespace::{Namespace, tenant};
-use crate::relation::{Node, Relation};
+use crate::relation::{Node, Relation, RelationVersion};
 
 /// A change that added a relation.
-const RELATED: &str = "related";
+pub(super) const RELATED: &str = "related";
 
 /// Adds relations, all or none if the caller passes the error on.
 ///
@@ -56,7 +56,11 @@ pub fn relate(
 /// Adds a version of a relation and closes the one it replaces.
 fn put(at: &At<'_, '_>, relation: &Relation) -> Result<()> {
     let now = at.tx.now();
-    let known = known(at, relation)?;
+    let here = known(at, relation)?.into_iter();
+    let known: Vec<Relation> = here
+        .filter(|version| version.known_to.is_none())
+        .map(|version| version.relation)
+        .collect();
     let Some(relation) = relation.clone().resolved(&known, now)? else {
         return Ok(());
     };
@@ -75,32 +79,45 @@ fn put(at: &At<'_, '_>, relation: &Relation) -> Result<()> {
             &now.as_unix_ms(),
         ],
     )?;
+    let version = RelationVersion {
+        relation,
+        known_from: now,
+        known_to: None,
+    };
+    insert(at, seq, &version)
+}
+
+/// Writes a version.
+pub(super) fn insert(at: &At<'_, '_>, seq: i64, version: &RelationVersion) -> Result<()> {
+    let relation = &version.relation;
+    let valid_from = relation.valid_from.unwrap_or(version.known_from);
     at.run(
         "INSERT INTO memory_relation (seq, partition, from_node, label, to_node, weight,
-             valid_from_ms, valid_to_ms, known_from_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+             valid_from_ms, valid_to_ms, known_from_ms, known_to_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
         &[
             &seq,
             &at.partition,
-            &from,
+            &relation.from.to_string(),
             &relation.label,
-            &to,
+            &relation.to.to_string(),
             &f64::from(relation.weight),
-            &valid_from,
+            &valid_from.as_unix_ms(),
             &relation.valid_to.map(Timestamp::as_unix_ms),
-            &now.as_unix_ms(),
+            &version.known_from.as_unix_ms(),
+            &version.known_to.map(Timestamp::as_unix_ms),
         ],
     )?;
     Ok(())
 }
 
-/// The versions known at present of the relation with these ends and this label.
-fn known(at: &At<'_, '_>, relation: &Relation) -> Result<Vec<Relation>> {
+/// The versions of the relations with these ends and this label.
+pub(super) fn known(at: &At<'_, '_>, relation: &Relation) -> Result<Vec<RelationVersion>> {
     let mut select = at
         .tx
         .sql()
         .prepare_cached(&format!(
-            "{VERSION} WHERE partition = ?1 AND from_node = ?2 AND label = ?3 AND to_node = ?4
-                 AND known_to_ms IS NULL"
+            "{VERSION} WHERE partition = ?1 AND from_node = ?2 AND label = ?3 AND to_node = ?4"
         ))
         .map_err(sql("find a relation"))?;
     let ends = (relation.from.to_string(), relation.to.to_string());
@@ -108,7 +125,7 @@ fn known(at: &At<'_, '_>, relation: &Relation) -> Result<Vec<Relation>> {
     let mut rows = select.query(values).map_err(sql("find a relation"))?;
     let mut known = Vec::new();
     while let Some(row) = rows.next().map_err(sql("find a relation"))? {
-        known.push(version(row)?.relation);
+        known.push(version(row)?);
     }
     Ok(known)
 }
