@@ -67,6 +67,8 @@ pub(crate) struct NewRow<'a> {
     pub(crate) valid_to: Option<Timestamp>,
     /// Absent if the memory was embedded in another space.
     pub(crate) vector: Option<&'a Quantized>,
+    /// Present if it was embedded in the space of the former embedder.
+    pub(crate) former: Option<&'a Quantized>,
 }
 
 struct Row {
@@ -123,6 +125,8 @@ pub(crate) struct Partition {
     threads: Vec<Thread>,
     thread_ids: HashMap<String, usize>,
     vectors: Vectors,
+    /// Of the rows that the former embedder embedded; none once there are no such rows.
+    former: Option<Vectors>,
     /// None if the namespace is larger than the limit.
     keywords: Option<Keywords>,
     /// None if the embedder has no vectors of tokens, or words are not indexed here.
@@ -135,7 +139,11 @@ pub(crate) struct Partition {
 }
 
 impl Partition {
-    pub(crate) fn new(limits: Limits, embedder: &dyn Embedder) -> Self {
+    pub(crate) fn new(
+        limits: Limits,
+        embedder: &dyn Embedder,
+        former: Option<&dyn Embedder>,
+    ) -> Self {
         let has_words = limits.postings_max > 0;
         Self {
             limits,
@@ -145,6 +153,7 @@ impl Partition {
             threads: Vec::new(),
             thread_ids: HashMap::new(),
             vectors: Vectors::new(embedder.dimensions()),
+            former: former.map(|former| Vectors::new(former.dimensions())),
             keywords: has_words.then(Keywords::default),
             tokens: embedder
                 .token_vectors()
@@ -190,6 +199,9 @@ impl Partition {
             thread.rows.push(n);
         }
         self.vectors.push(new.vector);
+        if let Some(former) = &mut self.former {
+            former.push(new.former);
+        }
         match &mut self.keywords {
             Some(_) if n >= self.limits.postings_max => (self.keywords, self.tokens) = (None, None),
             Some(keywords) => keywords.insert(n, new.text),
@@ -309,6 +321,36 @@ impl Partition {
         found
     }
 
+    /// Gives a row a vector of the present embedder in place of a former one.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn embed_again(&mut self, id: MemoryId, vector: Option<&Quantized>) {
+        let Some(n) = self.by_id.get(&id) else {
+            return;
+        };
+        self.vectors.set(*n, vector);
+        if let Some(former) = &mut self.former {
+            former.erase(*n);
+        }
+    }
+
+    /// Lets the vectors of the former embedder go if none is left.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn drop_empty_former(&mut self) {
+        if self.former.as_ref().is_some_and(Vectors::is_empty) {
+            self.former = None;
+        }
+    }
+
+    /// The question in each space with the vectors there.
+    fn spaces<'p>(
+        &'p self,
+        plan: &'p Plan<'_>,
+    ) -> impl Iterator<Item = (&'p Quantized, &'p Vectors)> {
+        let present = plan.vector.map(|query| (query, &self.vectors));
+        let former = plan.former.zip(self.former.as_ref());
+        present.into_iter().chain(former)
+    }
+
     /// Removes all that was derived from the memory, and overwrites its vector.
     pub(crate) fn erase(&mut self, id: MemoryId) {
         let Some(n) = self.by_id.remove(&id) else {
@@ -317,6 +359,9 @@ impl Partition {
         self.believed.remove(&n);
         self.graph.remove(&Node::Memory(id));
         self.vectors.erase(n);
+        if let Some(former) = &mut self.former {
+            former.erase(n);
+        }
         if let Some(keywords) = &mut self.keywords {
             keywords.erase(n);
         }

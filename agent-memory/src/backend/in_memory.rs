@@ -70,7 +70,7 @@ impl InMemory {
             postings_max: usize::MAX,
             exact_max: usize::MAX,
         };
-        Partition::new(limits, self.embedder.as_ref())
+        Partition::new(limits, self.embedder.as_ref(), None)
     }
 }
 
@@ -119,6 +119,7 @@ impl MemoryStore for InMemory {
         let plan = Plan {
             text: &query.text,
             vector: vectors.first().and_then(Option::as_ref),
+            former: None,
             filter: &query.filter,
             weights: &query.weights,
             limit: query.limit,

@@ -3,10 +3,13 @@
 
 mod carry;
 mod catch_up;
+mod embed;
 mod read;
 mod rows;
 mod schema;
 pub mod write;
+
+pub use embed::Embedded;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -34,6 +37,7 @@ use crate::terms::query_words;
 #[non_exhaustive]
 pub struct Config {
     limits: Limits,
+    former: Option<Arc<dyn Embedder>>,
 }
 
 impl Config {
@@ -49,6 +53,15 @@ impl Config {
     #[must_use]
     pub const fn with_postings_max(mut self, n: usize) -> Self {
         self.limits.postings_max = n;
+        self
+    }
+
+    /// Names the embedder the store was used with before. What it embedded is searched with it until
+    /// [`Sqlite::embed_again`] has embedded all of it by the present one. Default: none; then what
+    /// another embedder embedded is found by its words.
+    #[must_use]
+    pub fn with_former_embedder(mut self, embedder: Arc<dyn Embedder>) -> Self {
+        self.former = Some(embedder);
         self
     }
 
@@ -84,12 +97,14 @@ struct Indexes {
     limits: Limits,
     embedder: Arc<dyn Embedder>,
     space: i64,
+    former: Option<(Arc<dyn Embedder>, i64)>,
     by_partition: Mutex<HashMap<i64, Arc<RwLock<Partition>>>>,
 }
 
 impl Indexes {
     fn fresh(&self) -> Partition {
-        Partition::new(self.limits, self.embedder.as_ref())
+        let former = self.former.as_ref().map(|(embedder, _)| embedder.as_ref());
+        Partition::new(self.limits, self.embedder.as_ref(), former)
     }
 
     fn cell(&self, partition: i64) -> Arc<RwLock<Partition>> {
@@ -118,7 +133,11 @@ impl Indexes {
         if index.is_stale() || catch_up::is_reset(tx, partition, index.last_seq())? {
             *index = self.fresh();
         }
-        let applied = catch_up::apply(tx, partition, self.space, &mut index);
+        let spaces = [
+            Some(self.space),
+            self.former.as_ref().map(|(_, space)| *space),
+        ];
+        let applied = catch_up::apply(tx, partition, spaces, &mut index);
         if applied.is_err() {
             // A half-applied index would be a second truth.
             *index = self.fresh();
@@ -144,11 +163,17 @@ impl Sqlite {
         config: Config,
     ) -> Result<Self> {
         db.migrate(schema::LAYER, schema::STEPS).await?;
-        let dimensions = embedder.dimensions();
-        let name = embedder.space().to_owned();
-        let space = db
-            .write(move |tx| register_space(tx, &name, dimensions))
-            .await?;
+        let space = register(&db, embedder.as_ref()).await?;
+        let former = config
+            .former
+            .filter(|former| former.space() != embedder.space());
+        let former = match former {
+            Some(former) => {
+                let space = register(&db, former.as_ref()).await?;
+                Some((former, space))
+            }
+            None => None,
+        };
         Ok(Self {
             db,
             env,
@@ -157,6 +182,7 @@ impl Sqlite {
                 limits: config.limits,
                 embedder,
                 space,
+                former,
                 by_partition: Mutex::default(),
             }),
         })
@@ -223,6 +249,13 @@ impl Sqlite {
     }
 }
 
+async fn register(db: &Db, embedder: &dyn Embedder) -> Result<i64> {
+    let dimensions = embedder.dimensions();
+    let name = embedder.space().to_owned();
+    db.write(move |tx| register_space(tx, &name, dimensions))
+        .await
+}
+
 fn register_space(tx: &Tx<'_>, name: &str, dimensions: usize) -> Result<i64> {
     let dimensions = i64::try_from(dimensions)
         .map_err(|_too_large| Error::invalid("embedder", "its vectors are too long"))?;
@@ -275,10 +308,15 @@ impl MemoryStore for Sqlite {
         }
         let texts = [query.text.clone()];
         let vectors = embed(&self.env, self.embedder.as_ref(), scope, &texts).await?;
+        let former = match &self.indexes.former {
+            Some((former, _)) => embed(&self.env, former.as_ref(), scope, &texts).await?,
+            None => Vec::new(),
+        };
         let search = read::Search {
             tenant,
             query,
             vector: vectors.into_iter().next().flatten(),
+            former: former.into_iter().next().flatten(),
             now: self.env.clock.now(),
         };
         let indexes = Arc::clone(&self.indexes);

@@ -37,6 +37,8 @@ const NAME_WORDS_MAX: usize = 512;
 pub(crate) struct Plan<'a> {
     pub(crate) text: &'a str,
     pub(crate) vector: Option<&'a Quantized>,
+    /// The same in the space of the former embedder.
+    pub(crate) former: Option<&'a Quantized>,
     pub(crate) filter: &'a Filter,
     pub(crate) weights: &'a Weights,
     pub(crate) limit: usize,
@@ -83,13 +85,13 @@ impl Partition {
         let mut first = self.with_context(&keyword, w.thread);
         scale(&mut keyword, 1.0);
         scale(&mut first, FIRST_KEYWORD * w.keyword);
-        if let Some(vector) = plan.vector.filter(|_| w.dense > 0.0) {
+        if w.dense > 0.0 {
             let n_wanted = plan.limit.max(CANDIDATES_MIN);
-            let dense = self
-                .vectors
-                .score(vector, &eligible, n_wanted, self.limits.exact_max);
-            for (first, dense) in first.iter_mut().zip(dense) {
-                *first += FIRST_DENSE * w.dense * dense;
+            for (query, vectors) in self.spaces(plan) {
+                let dense = vectors.score(query, &eligible, n_wanted, self.limits.exact_max);
+                for (first, dense) in first.iter_mut().zip(dense) {
+                    *first += FIRST_DENSE * w.dense * dense;
+                }
             }
         }
         let threads = if w.thread > 0.0 {

@@ -149,29 +149,19 @@ impl Partition {
         }
     }
 
-    /// The likeness of each place to the question, 0..1 over all of them.
+    /// The likeness of each place to the question, 0..1 over all places of the same space.
     fn near(&self, plan: &Plan<'_>, places: &[Place]) -> Vec<f32> {
-        let query = plan.vector.filter(|_| plan.weights.dense > 0.0);
-        let Some(query) = query else {
-            return vec![0.0; places.len()];
-        };
-        let found: Vec<Option<f32>> = places
-            .iter()
-            .map(|place| self.vectors.window(query, place))
-            .collect();
-        let known = || found.iter().copied().flatten();
-        let (low, high) = known().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), x| {
-            (low.min(x), high.max(x))
-        });
-        let scaled = |likeness: f32| {
-            if high > low {
-                (likeness - low) / (high - low).max(SPAN_MIN)
-            } else {
-                // A single candidate has no span: it counts by its own likeness.
-                likeness.clamp(0.0, 1.0)
+        let mut near = vec![0.0; places.len()];
+        if plan.weights.dense <= 0.0 {
+            return near;
+        }
+        for (query, vectors) in self.spaces(plan) {
+            let windows = places.iter().map(|place| vectors.window(query, place));
+            for (near, found) in near.iter_mut().zip(spread(windows.collect())) {
+                *near += found;
             }
-        };
-        found.into_iter().map(|x| x.map_or(0.0, scaled)).collect()
+        }
+        near
     }
 
     /// BM25 of every thread, as if it were one text, the best being 1. Where words are not indexed
@@ -188,6 +178,23 @@ impl Partition {
         }
         scores
     }
+}
+
+/// Brings likenesses to 0..1; 0 for those that are absent.
+fn spread(found: Vec<Option<f32>>) -> Vec<f32> {
+    let known = || found.iter().copied().flatten();
+    let (low, high) = known().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), x| {
+        (low.min(x), high.max(x))
+    });
+    let scaled = |likeness: f32| {
+        if high > low {
+            (likeness - low) / (high - low).max(SPAN_MIN)
+        } else {
+            // A single candidate has no span: it counts by its own likeness.
+            likeness.clamp(0.0, 1.0)
+        }
+    };
+    found.into_iter().map(|x| x.map_or(0.0, scaled)).collect()
 }
 
 /// The sum of a thread's best rows.

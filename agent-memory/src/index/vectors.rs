@@ -100,6 +100,34 @@ impl Vectors {
         self.scales.push(vector.map_or(0.0, |vector| vector.scale));
     }
 
+    /// Gives a row another vector. An approximate index that knows the old one is let go.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn set(&mut self, row: usize, vector: Option<&Quantized>) {
+        self.erase(row);
+        let vector = vector.filter(|vector| vector.bytes.len() == self.dimensions);
+        let Some(vector) = vector else {
+            return;
+        };
+        let start = row * self.dimensions;
+        if let (Some(scale), Some(bytes)) = (
+            self.scales.get_mut(row),
+            self.bytes.get_mut(start..start + self.dimensions),
+        ) {
+            *scale = vector.scale;
+            bytes.copy_from_slice(&vector.bytes);
+        }
+        #[cfg(feature = "hnsw")]
+        if self.ann.as_ref().is_some_and(|ann| row < ann.n_rows()) {
+            self.ann = None;
+        }
+    }
+
+    /// Whether no row has a vector.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn is_empty(&self) -> bool {
+        self.scales.iter().all(|scale| *scale <= 0.0)
+    }
+
     pub(super) fn erase(&mut self, row: usize) {
         if let Some(scale) = self.scales.get_mut(row) {
             *scale = 0.0;

@@ -156,6 +156,7 @@ impl State {
             valid_from: memory.valid_from,
             valid_to: memory.valid_to,
             vector,
+            former: None,
         });
         self.vectors
             .extend(vector.map(|vector| (memory.id, vector.clone())));

@@ -35,25 +35,39 @@ pub(super) fn is_reset(tx: &Tx<'_>, partition: i64, since: i64) -> Result<bool> 
 }
 
 /// Applies what the index has not seen, in the snapshot of `tx`.
-pub(super) fn apply(tx: &Tx<'_>, partition: i64, space: i64, index: &mut Partition) -> Result<()> {
+///
+/// `spaces` are those of the present and the former embedder.
+pub(super) fn apply(
+    tx: &Tx<'_>,
+    partition: i64,
+    spaces: [Option<i64>; 2],
+    index: &mut Partition,
+) -> Result<()> {
     let last = last_seq(tx, partition)?;
     let since = index.last_seq();
     if last <= since {
         return Ok(());
     }
-    entries(tx, [partition, since, space], index)?;
+    let [present, former] = spaces;
+    entries(tx, (partition, since, present, former), index)?;
+    embeddings(tx, (partition, since, present), index)?;
     relations(tx, [partition, since], index)?;
     changes(tx, [partition, since], index)?;
     index.seen(last);
     Ok(())
 }
 
-fn entries(tx: &Tx<'_>, values: [i64; 3], index: &mut Partition) -> Result<()> {
+fn entries(
+    tx: &Tx<'_>,
+    values: (i64, i64, Option<i64>, Option<i64>),
+    index: &mut Partition,
+) -> Result<()> {
     let mut select = tx
         .sql()
         .prepare_cached(
             "SELECT seq, id, kind, text, metadata, thread, trust, occurred_ms, valid_from_ms,
-                 valid_to_ms, scale, iif(space = ?3, vector, NULL), recorded_ms
+                 valid_to_ms, scale, iif(space = ?3 OR space = ?4, vector, NULL), recorded_ms,
+                 coalesce(space = ?4, 0)
              FROM memory_entry WHERE partition = ?1 AND seq > ?2 ORDER BY seq",
         )
         .map_err(sql("load a namespace"))?;
@@ -61,6 +75,30 @@ fn entries(tx: &Tx<'_>, values: [i64; 3], index: &mut Partition) -> Result<()> {
     while let Some(row) = rows.next().map_err(sql("load a namespace"))? {
         entry(row, index)?;
     }
+    Ok(())
+}
+
+/// Vectors of entries the index has seen that were embedded again since.
+fn embeddings(tx: &Tx<'_>, values: (i64, i64, Option<i64>), index: &mut Partition) -> Result<()> {
+    let mut select = tx
+        .sql()
+        .prepare_cached(
+            "SELECT id, scale, iif(space = ?3, vector, NULL) FROM memory_entry
+             WHERE partition = ?1 AND embedded_seq > ?2 AND seq <= ?2",
+        )
+        .map_err(sql("load vectors"))?;
+    let mut rows = select.query(values).map_err(sql("load vectors"))?;
+    while let Some(row) = rows.next().map_err(sql("load vectors"))? {
+        let read = || -> rusqlite::Result<([u8; 16], Option<f64>, Option<Vec<u8>>)> {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        };
+        let (id, scale, bytes) = read().map_err(sql("load a vector"))?;
+        let vector = bytes
+            .zip(scale)
+            .map(|(bytes, scale)| vector_of(&bytes, scale));
+        index.embed_again(id_of(id), vector.as_ref());
+    }
+    index.drop_empty_former();
     Ok(())
 }
 
@@ -80,6 +118,7 @@ fn entry(row: &Row<'_>, index: &mut Partition) -> Result<()> {
             vector
                 .zip(scale)
                 .map(|(bytes, scale)| vector_of(bytes, scale)),
+            row.get::<_, bool>(13)?,
         ))
     };
     let (
@@ -91,6 +130,7 @@ fn entry(row: &Row<'_>, index: &mut Partition) -> Result<()> {
         [occurred_at, valid_from, recorded_at],
         valid_to,
         vector,
+        is_former,
     ) = read().map_err(sql("load a memory"))?;
     index.insert(NewRow {
         id,
@@ -104,7 +144,8 @@ fn entry(row: &Row<'_>, index: &mut Partition) -> Result<()> {
         recorded_at,
         valid_from,
         valid_to,
-        vector: vector.as_ref(),
+        vector: vector.as_ref().filter(|_| !is_former),
+        former: vector.as_ref().filter(|_| is_former),
     });
     Ok(())
 }

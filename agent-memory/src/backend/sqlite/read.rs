@@ -24,6 +24,7 @@ pub(super) struct Search {
     pub(super) tenant: Arc<str>,
     pub(super) query: Query,
     pub(super) vector: Option<Quantized>,
+    pub(super) former: Option<Quantized>,
     pub(super) now: Timestamp,
 }
 
@@ -41,6 +42,7 @@ impl Search {
                 Ok(index.search(&Plan {
                     text: &self.query.text,
                     vector: self.vector.as_ref(),
+                    former: self.former.as_ref(),
                     filter: &self.query.filter,
                     weights: &self.query.weights,
                     limit: self.query.limit,

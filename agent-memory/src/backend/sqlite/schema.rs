@@ -105,4 +105,9 @@ CREATE UNIQUE INDEX memory_relation_known ON memory_relation
 CREATE INDEX memory_relation_by_partition ON memory_relation (partition, seq);
 CREATE INDEX memory_relation_by_start ON memory_relation (partition, from_node);
 CREATE INDEX memory_relation_by_end ON memory_relation (partition, to_node);
+", "
+ALTER TABLE memory_entry ADD COLUMN embedded_seq INTEGER;
+CREATE INDEX memory_entry_by_space ON memory_entry (space, seq) WHERE space IS NOT NULL;
+CREATE INDEX memory_entry_by_embedding ON memory_entry (partition, embedded_seq)
+    WHERE embedded_seq IS NOT NULL;
 "];
