@@ -20,14 +20,16 @@ mod decide;
 mod intent;
 mod limit;
 mod policy;
+mod rule;
 mod window;
 
 pub use approval::{ApprovalRequest, ApprovalState, Vote};
 pub use book::{PolicyBook, PolicyError, Remedy};
-pub use decide::{Decision, Level, Matched, Meter, Outcome, Rule, Snapshot, decide, may_approve};
+pub use decide::{Decision, Level, Meter, Outcome, Snapshot, decide, may_approve};
 pub use intent::{Intent, Movement, Origin, Payee, PriceBasis, operation_key};
 pub use limit::{Limit, Measure, Window};
 pub use policy::{FirstPayee, Policy};
+pub use rule::{Matched, Rule};
 pub use window::{Calendar, Period};
 
 use agent_core::{Amount, IdempotencyKey, Timestamp};

@@ -15,6 +15,7 @@
 mod budget;
 mod ledger;
 mod listing;
+mod rail;
 
 use std::any::Any;
 use std::fmt;
@@ -29,6 +30,7 @@ use crate::ledger::Ledger;
 pub use budget::*;
 pub use ledger::*;
 pub use listing::*;
+pub use rail::*;
 
 /// An empty ledger to try the laws on.
 #[non_exhaustive]

@@ -169,6 +169,13 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
+    /// A signature does not verify, or is not that of who should have signed.
+    #[error("the signature of {key_id} does not count")]
+    #[non_exhaustive]
+    BadSignature {
+        /// The key it names.
+        key_id: String,
+    },
     /// The first call with a key is not finished.
     #[error("a call with the key {} is in flight", key.as_str())]
     #[non_exhaustive]
@@ -296,7 +303,9 @@ impl Classify for Error {
             | Self::NodeNotFound { .. }
             | Self::ApprovalNotFound { .. }
             | Self::Unpriced { .. } => ErrorKind::NotFound,
-            Self::SpendDenied { .. } | Self::NotAnApprover { .. } => ErrorKind::Denied,
+            Self::SpendDenied { .. } | Self::NotAnApprover { .. } | Self::BadSignature { .. } => {
+                ErrorKind::Denied
+            }
             Self::AccountDiffers { .. }
             | Self::KeyReused { .. }
             | Self::AlreadyFailed { .. }
@@ -341,6 +350,7 @@ impl Classify for Error {
             Self::ApprovalNotFound { .. } => "pay.approval_not_found",
             Self::ApprovalClosed { .. } => "pay.approval_closed",
             Self::NotAnApprover { .. } => "pay.not_an_approver",
+            Self::BadSignature { .. } => "pay.bad_signature",
             Self::InFlight { .. } => "pay.in_flight",
             Self::Policy(_) => "pay.policy",
             Self::LimitDiffers { .. } => "pay.limit_differs",
@@ -370,6 +380,7 @@ impl Classify for Error {
             Self::ApprovalNotFound { .. } => "authorize the intent first",
             Self::ApprovalClosed { .. } => "authorize again to open another request",
             Self::NotAnApprover { .. } => "let somebody else decide",
+            Self::BadSignature { .. } => "refuse the statement and ask its signer for another",
             Self::InFlight { .. } => "wait and repeat with the same key",
             Self::Policy(_) => "do what the message says",
             Self::LimitDiffers { .. } => "open with that limit, or change it with `set_limit`",

@@ -17,9 +17,12 @@ pub mod journal;
 pub mod layer;
 mod ledger;
 mod price_book;
+pub mod rail;
 mod rate_card;
 mod ratio;
+pub mod signed;
 mod spend;
+pub mod trade;
 
 pub use account::{Account, AccountName, AccountQuery, Balances, Guard};
 pub use batch::{Batch, Entry, Found, Receipt, Resolution, State, Transfer, TransferKind};

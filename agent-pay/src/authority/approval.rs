@@ -2,7 +2,7 @@
 
 use agent_core::{Digest, Principal, Timestamp};
 
-use super::decide::Matched;
+use super::rule::Matched;
 use crate::budget::BudgetPath;
 use crate::error::{Error, Result};
 

@@ -5,6 +5,7 @@
 
 mod approve;
 mod end;
+mod escrow;
 mod hold;
 mod nodes;
 mod record;
@@ -26,11 +27,12 @@ use crate::error::Result;
 
 pub use approve::{approval, open_requests, vote};
 pub use end::{capture, refund, release, submit};
+pub use escrow::{accept_milestone, decide_milestone, dispute_milestone, open_escrow};
 pub use hold::{authorize, top_up};
 pub use nodes::{PolicyCache, apply, delegate, halt, revoke, trust_payee};
 pub use record::{StoredDecision, decision, replay};
 pub use replay::{Answer, Begin, begin, finish, purge};
-pub use row::spend;
+pub use row::{spend, submitted};
 pub use sweep::sweep;
 
 /// A spend authority in the embedded store. Cheap to clone.
@@ -225,6 +227,17 @@ impl SqliteAuthority {
             .await
     }
 
+    /// Returns the key of the spend a refund gave back part of.
+    ///
+    /// # Errors
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn refunded(&self, refund_key: IdempotencyKey) -> Result<Option<IdempotencyKey>> {
+        self.db.read(move |tx| end::refunded(tx, &refund_key)).await
+    }
+
     /// Returns a spend.
     ///
     /// # Errors
@@ -234,6 +247,18 @@ impl SqliteAuthority {
     /// Cancel safe.
     pub async fn spend(&self, key: IdempotencyKey) -> Result<Option<SpendHold>> {
         self.db.read(move |tx| spend(tx, &key)).await
+    }
+
+    /// Returns the keys of at most `limit` spends that were handed to a rail and have no outcome
+    /// yet, in the order they were submitted in.
+    ///
+    /// # Errors
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn submitted(&self, limit: usize) -> Result<Vec<IdempotencyKey>> {
+        self.db.read(move |tx| submitted(tx, limit)).await
     }
 
     /// Answers a request for approval.

@@ -207,4 +207,16 @@ CREATE TABLE pay_invoice (
     PRIMARY KEY (tenant, asset, number)
 ) STRICT, WITHOUT ROWID;
 ",
+    "
+CREATE INDEX pay_spend_submitted ON pay_spend (decision) WHERE state = 1;
+CREATE TABLE pay_escrow (
+    key TEXT PRIMARY KEY,
+    escrow TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE pay_dispute (
+    spend TEXT PRIMARY KEY,
+    by_whom TEXT NOT NULL,
+    at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+",
 ];

@@ -149,14 +149,7 @@ pub fn refund(
 ) -> Result<SpendHold> {
     let mut spend = find(tx, key)?;
     let units = amount.units_i64()?;
-    let before: Option<(String, i64)> = tx
-        .sql()
-        .prepare_cached("SELECT spend, units FROM pay_refund WHERE key = ?1")
-        .and_then(|mut select| {
-            let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-            select.query_row([refund_key.as_str()], read).optional()
-        })
-        .map_err(sql("find a refund"))?;
+    let before = refund_row(tx, refund_key)?;
     if let Some(before) = before {
         if before == (key.as_str().to_owned(), units) {
             return Ok(spend.hold());
@@ -180,6 +173,24 @@ pub fn refund(
     )?;
     update(tx, &spend)?;
     Ok(spend.hold())
+}
+
+fn refund_row(tx: &Tx<'_>, refund_key: &IdempotencyKey) -> Result<Option<(String, i64)>> {
+    let found = tx
+        .sql()
+        .prepare_cached("SELECT spend, units FROM pay_refund WHERE key = ?1")
+        .and_then(|mut select| {
+            let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            select.query_row([refund_key.as_str()], read).optional()
+        });
+    Ok(found.map_err(sql("find a refund"))?)
+}
+
+/// Returns the spend a refund belongs to.
+pub(super) fn refunded(tx: &Tx<'_>, refund_key: &IdempotencyKey) -> Result<Option<IdempotencyKey>> {
+    let row = refund_row(tx, refund_key)?;
+    row.map(|(spend, _units)| Ok(IdempotencyKey::new(spend)?))
+        .transpose()
 }
 
 fn give_back(tx: &Tx<'_>, spend: &Spend, key: &IdempotencyKey, amount: Amount) -> Result<()> {

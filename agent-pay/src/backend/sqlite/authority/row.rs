@@ -83,6 +83,24 @@ pub fn spend(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Option<SpendHold>> {
     Ok(read(tx, key)?.map(|spend| spend.hold()))
 }
 
+/// Lists spends without an outcome; see
+/// [`SqliteAuthority::submitted`](super::SqliteAuthority::submitted).
+///
+/// # Errors
+/// As there.
+pub fn submitted(tx: &Tx<'_>, limit: usize) -> Result<Vec<IdempotencyKey>> {
+    let operation = "list submitted spends";
+    let mut select = tx
+        .sql()
+        .prepare_cached("SELECT key FROM pay_spend WHERE state = 1 ORDER BY decision LIMIT ?1")
+        .map_err(sql(operation))?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = select.query_map([limit], |row| row.get::<_, String>(0));
+    let rows: rusqlite::Result<Vec<String>> = rows.and_then(Iterator::collect);
+    let keys = rows.map_err(sql(operation))?.into_iter();
+    keys.map(|key| Ok(IdempotencyKey::new(key)?)).collect()
+}
+
 pub(super) fn find(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Spend> {
     read(tx, key)?.ok_or_else(|| Error::KeyNotFound { key: key.clone() })
 }

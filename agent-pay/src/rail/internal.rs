@@ -1,0 +1,124 @@
+//! Payments between purses of one ledger.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_core::{Classify, IdempotencyKey};
+use async_trait::async_trait;
+
+use super::{Outcome, Payment, Rail};
+use crate::account::AccountName;
+use crate::batch::{Batch, Entry, TransferKind};
+use crate::error::{Error, Result};
+use crate::ledger::Ledger;
+
+/// The rail `internal`: it moves money from one purse to the purses of payees, whose names are
+/// those of their accounts.
+#[derive(Clone, Debug)]
+pub struct Internal {
+    ledger: Arc<dyn Ledger>,
+    purse: AccountName,
+}
+
+impl Internal {
+    /// Pays from `purse`.
+    #[must_use]
+    pub const fn new(ledger: Arc<dyn Ledger>, purse: AccountName) -> Self {
+        Self { ledger, purse }
+    }
+
+    async fn transfer(&self, id: IdempotencyKey, entry: Entry) -> Outcome {
+        let batch = Batch::new(id.clone(), vec![entry]).with_pinned_refusal();
+        match self.ledger.post(batch).await {
+            Ok(receipt) => settled(&receipt),
+            // The id is used up: by an earlier payment, whose outcome stands, or by its closing.
+            Err(Error::KeyReused { .. }) => self.stored(id).await,
+            Err(error) if error.is_refusal() => Outcome::failed(error.code()),
+            Err(error @ Error::AlreadyFailed { .. }) => Outcome::failed(error.code()),
+            Err(error @ (Error::Invalid { .. } | Error::Value(_))) => Outcome::failed(error.code()),
+            Err(error) => unknown(&error),
+        }
+    }
+
+    async fn stored(&self, id: IdempotencyKey) -> Outcome {
+        match self.ledger.find(id).await {
+            Ok(Some(found)) => settled(&found.receipt),
+            Ok(None) => Outcome::failed("refused"),
+            Err(error) => unknown(&error),
+        }
+    }
+
+    /// Uses an id up with a batch that moves nothing.
+    fn closing(&self, id: IdempotencyKey) -> Batch {
+        let asset = agent_core::Asset::USD;
+        let guard = crate::account::Guard::Unguarded;
+        let closed = AccountName::new("internal-closed").unwrap_or_else(|_| self.purse.clone());
+        Batch::new(id, vec![Entry::open(asset, closed, guard)]).with_memo("closed")
+    }
+}
+
+fn settled(receipt: &crate::batch::Receipt) -> Outcome {
+    let posted = receipt
+        .transfers
+        .iter()
+        .find(|t| t.kind == TransferKind::Posted);
+    match posted {
+        Some(transfer) => Outcome::settled(transfer.amount, format!("batch {}", receipt.seq)),
+        None => Outcome::failed("closed"),
+    }
+}
+
+fn unknown(error: &Error) -> Outcome {
+    Outcome::unknown(Duration::from_secs(1), error.to_string())
+}
+
+#[async_trait]
+impl Rail for Internal {
+    fn name(&self) -> &'static str {
+        "internal"
+    }
+
+    async fn pay(&self, payment: Payment) -> Outcome {
+        match AccountName::new(&payment.payee) {
+            Ok(payee) => {
+                let entry = Entry::post(self.purse.clone(), payee, payment.amount);
+                self.transfer(payment.id, entry).await
+            }
+            Err(error) => Outcome::failed(error.code()),
+        }
+    }
+
+    async fn look_up(&self, id: IdempotencyKey) -> Outcome {
+        match self.ledger.post(self.closing(id.clone())).await {
+            Ok(receipt) => settled(&receipt),
+            Err(Error::KeyReused { .. }) => self.stored(id).await,
+            Err(error) => unknown(&error),
+        }
+    }
+
+    async fn refund(&self, payment: IdempotencyKey, refund: Payment) -> Outcome {
+        let found = match self.ledger.find(payment).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Outcome::failed("no_payment"),
+            Err(error) => return unknown(&error),
+        };
+        match reversed(&found.receipt, &refund) {
+            Ok(entry) => self.transfer(refund.id, entry).await,
+            Err(error) => Outcome::failed(error.code()),
+        }
+    }
+}
+
+fn reversed(receipt: &crate::batch::Receipt, refund: &Payment) -> Result<Entry> {
+    let paid = receipt.transfers.first();
+    let paid = paid.ok_or_else(|| Error::invalid("refund", "nothing was paid"))?;
+    if refund.amount.compare(&paid.amount)?.is_gt() {
+        let (held, asked) = (paid.amount, refund.amount);
+        return Err(Error::ExceedsHold { held, asked });
+    }
+    Ok(Entry::post(
+        paid.credit.clone(),
+        paid.debit.clone(),
+        refund.amount,
+    ))
+}

@@ -1,0 +1,240 @@
+//! Who pays: the spend authority before, the rail, and the books after.
+
+use agent_core::IdempotencyKey;
+
+#[cfg(feature = "sqlite")]
+pub use with_authority::{Paid, Payer};
+
+use super::Outcome;
+
+/// What a rail calls an event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(String);
+
+impl EventId {
+    /// Names an event.
+    #[must_use]
+    pub fn new(id: impl Into<String>) -> Self {
+        Self(id.into())
+    }
+
+    /// Returns the name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a rail tells by itself, perhaps twice and in any order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event {
+    /// Its name.
+    pub id: EventId,
+    /// The payment it is about.
+    pub payment: IdempotencyKey,
+    /// How the payment stood.
+    pub outcome: Outcome,
+}
+
+impl Event {
+    /// Describes an event.
+    #[must_use]
+    pub const fn new(id: EventId, payment: IdempotencyKey, outcome: Outcome) -> Self {
+        Self {
+            id,
+            payment,
+            outcome,
+        }
+    }
+}
+
+#[cfg(feature = "sqlite")]
+mod with_authority {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use agent_core::{Amount, IdempotencyKey};
+
+    use super::Event;
+    use crate::authority::{
+        ApprovalRequest, Authorization, Intent, Refusal, SpendHold, SpendState,
+    };
+    use crate::backend::SqliteAuthority;
+    use crate::error::{Error, Result};
+    use crate::rail::{Outcome, Payment, Rail};
+
+    /// How paying ended.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    #[must_use = "only a settled payment is paid"]
+    #[non_exhaustive]
+    pub enum Paid {
+        /// The money moved and is booked.
+        Settled(SpendHold),
+        /// The money did not move; what was held is free. The key is used up.
+        Failed(SpendHold),
+        /// It may have moved. What is held stays held until [`Payer::reconcile`] knows.
+        #[non_exhaustive]
+        Unknown {
+            /// The hold.
+            hold: SpendHold,
+            /// When to ask again.
+            retry_after: Duration,
+        },
+        /// Somebody must approve it first.
+        NeedsApproval(ApprovalRequest),
+        /// It is not allowed.
+        Denied(Refusal),
+    }
+
+    /// Pays over a rail what the authority allows. Cheap to clone.
+    #[derive(Clone, Debug)]
+    pub struct Payer {
+        authority: SqliteAuthority,
+        rail: Arc<dyn Rail>,
+    }
+
+    impl Payer {
+        /// Pays over `rail`.
+        #[must_use]
+        pub const fn new(authority: SqliteAuthority, rail: Arc<dyn Rail>) -> Self {
+            Self { authority, rail }
+        }
+
+        /// Authorizes and pays. Repeating it after a crash or a lost answer pays at most once: a
+        /// payment that was submitted is looked up, not paid again.
+        ///
+        /// # Errors
+        /// Those of [`SqliteAuthority::authorize`]; `Invalid` if the intent names another rail.
+        ///
+        /// # Cancel safety
+        /// Atomic in its effect on the books; what the rail did is found out by repeating it.
+        pub async fn pay(&self, intent: Intent) -> Result<Paid> {
+            if intent.rail != self.rail.name() {
+                return Err(Error::invalid("intent", "it names another rail"));
+            }
+            let payment = Payment::new(
+                intent.key.clone(),
+                intent.payee.name.clone(),
+                intent.amount_max,
+            );
+            let payment = payment.with_resource(intent.resource.clone());
+            let hold = match self.authority.authorize(intent).await? {
+                Authorization::Held { hold, .. } => hold,
+                Authorization::NeedsApproval(request) => return Ok(Paid::NeedsApproval(request)),
+                Authorization::Denied(refusal) => return Ok(Paid::Denied(refusal)),
+            };
+            match hold.state {
+                SpendState::Held => {
+                    // From here on a crash leaves a payment that is looked up.
+                    self.authority.submit(hold.key.clone()).await?;
+                    let outcome = self.rail.pay(payment).await;
+                    self.book(&hold.key, outcome).await
+                }
+                SpendState::Submitted => self.look_up(hold.key).await,
+                SpendState::Captured => Ok(Paid::Settled(hold)),
+                SpendState::Released | SpendState::Expired => Ok(Paid::Failed(hold)),
+            }
+        }
+
+        /// Asks the rail about at most `limit` payments whose outcome is not known, and returns how
+        /// many of them are known now.
+        ///
+        /// # Errors
+        /// Those of the store; `Corrupt` if the rail contradicts what is booked.
+        ///
+        /// # Cancel safety
+        /// Atomic for each payment.
+        pub async fn reconcile(&self, limit: usize) -> Result<usize> {
+            let mut n_known = 0_usize;
+            for key in self.authority.submitted(limit).await? {
+                if !matches!(self.look_up(key).await?, Paid::Unknown { .. }) {
+                    n_known = n_known.saturating_add(1);
+                }
+            }
+            Ok(n_known)
+        }
+
+        /// Books what the rail tells by itself. An event told twice or late changes nothing.
+        ///
+        /// # Errors
+        /// `NotFound` for a payment nobody authorized; `Corrupt` if it contradicts what is booked.
+        ///
+        /// # Cancel safety
+        /// Atomic.
+        pub async fn on_event(&self, event: Event) -> Result<Paid> {
+            self.book(&event.payment, event.outcome).await
+        }
+
+        /// Gives back part of a settled payment, on the rail and in the books.
+        ///
+        /// # Errors
+        /// `Invalid` for more than is left, `Unavailable`-like outcomes as [`Paid::Unknown`].
+        ///
+        /// # Cancel safety
+        /// Repeat it with the same key.
+        pub async fn refund(
+            &self,
+            key: IdempotencyKey,
+            refund_key: IdempotencyKey,
+            amount: Amount,
+        ) -> Result<Paid> {
+            let hold = self.find(&key).await?;
+            let left = hold.captured.minus(hold.refunded)?;
+            let is_new = self.authority.refunded(refund_key.clone()).await?.is_none();
+            if is_new && amount.compare(&left)?.is_gt() {
+                let (held, asked) = (left, amount);
+                return Err(Error::ExceedsHold { held, asked });
+            }
+            let refund = Payment::new(refund_key.clone(), "", amount);
+            match self.rail.refund(key.clone(), refund).await {
+                Outcome::Settled { amount, .. } => {
+                    let hold = self.authority.refund(key, refund_key, amount).await?;
+                    Ok(Paid::Settled(hold))
+                }
+                Outcome::Failed { .. } => {
+                    let (held, asked) = (left, amount);
+                    Err(Error::ExceedsHold { held, asked })
+                }
+                Outcome::Unknown { retry_after, .. } => Ok(Paid::Unknown { hold, retry_after }),
+            }
+        }
+
+        async fn look_up(&self, key: IdempotencyKey) -> Result<Paid> {
+            let outcome = self.rail.look_up(key.clone()).await;
+            self.book(&key, outcome).await
+        }
+
+        async fn find(&self, key: &IdempotencyKey) -> Result<SpendHold> {
+            let found = self.authority.spend(key.clone()).await?;
+            found.ok_or_else(|| Error::KeyNotFound { key: key.clone() })
+        }
+
+        async fn book(&self, key: &IdempotencyKey, outcome: Outcome) -> Result<Paid> {
+            let contradiction = |hold: &SpendHold| {
+                let key = hold.key.as_str();
+                Error::corrupt(format!("the rail contradicts what is booked of {key}"))
+            };
+            let hold = self.find(key).await?;
+            match (outcome, hold.state) {
+                (Outcome::Settled { amount, .. }, SpendState::Submitted | SpendState::Captured) => {
+                    match self.authority.capture(key.clone(), amount).await {
+                        Ok(hold) => Ok(Paid::Settled(hold)),
+                        Err(Error::Resolved { .. }) => Err(contradiction(&hold)),
+                        Err(error) => Err(error),
+                    }
+                }
+                (Outcome::Failed { .. }, SpendState::Submitted | SpendState::Released) => {
+                    Ok(Paid::Failed(self.authority.release(key.clone()).await?))
+                }
+                (Outcome::Unknown { retry_after, .. }, SpendState::Submitted) => {
+                    Ok(Paid::Unknown { hold, retry_after })
+                }
+                // An event that is older than what is booked.
+                (Outcome::Unknown { .. }, SpendState::Captured) => Ok(Paid::Settled(hold)),
+                (Outcome::Unknown { .. }, _) => Ok(Paid::Failed(hold)),
+                (Outcome::Settled { .. } | Outcome::Failed { .. }, _) => Err(contradiction(&hold)),
+            }
+        }
+    }
+}
