@@ -4,18 +4,23 @@
 //! the repository. Whatever is not settled by "one side changed it" or a clean merge of a file's
 //! text goes to libgit2's merge of the whole trees, which follows renames and names conflicts.
 
+mod diff;
+mod edit;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use git2::{
-    Delta, DiffFindOptions, IndexEntry, IndexTime, MergeOptions, ObjectType, Oid, Repository, Tree,
-    TreeBuilder,
+    Delta, DiffFindOptions, IndexEntry, IndexTime, MergeOptions, Oid, Repository, Tree, TreeBuilder,
 };
 
+use super::from_oid;
 use super::open::failed;
-use super::{Edit, from_oid};
 use crate::merge::conflict::{Conflict, ConflictKind};
 use crate::merge::error::{Error, Result};
 use crate::merge::object::{ObjectId, RepoPath};
+
+pub(super) use diff::{changed, objects_added};
+pub(super) use edit::{arrange, edited};
 
 /// How a three-way merge ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -266,179 +271,6 @@ fn renamed(repo: &Repository, base: &Tree<'_>, side: &Tree<'_>) -> Result<BTreeS
     Ok(renames
         .filter_map(|delta| delta.old_file().path_bytes().map(<[u8]>::to_vec))
         .collect())
-}
-
-/// A tree of edits, one level per directory.
-pub(super) enum EditNode {
-    Leaf(RepoPath, Edit),
-    Directory(BTreeMap<Vec<u8>, Self>),
-}
-
-/// Arranges edits by directory.
-pub(super) fn arrange(edits: BTreeMap<RepoPath, Edit>) -> Result<BTreeMap<Vec<u8>, EditNode>> {
-    let mut root = BTreeMap::new();
-    for (path, edit) in edits {
-        let mut level = &mut root;
-        let bytes = path.as_bytes().to_vec();
-        let mut parts = bytes.split(|b| *b == b'/').peekable();
-        while let Some(part) = parts.next() {
-            if parts.peek().is_none() {
-                if level.contains_key(part) {
-                    return Err(Error::NotAFile { path });
-                }
-                level.insert(part.to_vec(), EditNode::Leaf(path, edit));
-                break;
-            }
-            let node = level
-                .entry(part.to_vec())
-                .or_insert_with(|| EditNode::Directory(BTreeMap::new()));
-            let EditNode::Directory(below) = node else {
-                return Err(Error::NotAFile { path });
-            };
-            level = below;
-        }
-    }
-    Ok(root)
-}
-
-/// Applies edits to a directory and returns its tree, or `None` if nothing is left in it.
-pub(super) fn edited(
-    repo: &Repository,
-    tree: Option<&Tree<'_>>,
-    edits: &BTreeMap<Vec<u8>, EditNode>,
-) -> Result<Option<Oid>> {
-    let mut builder = repo.treebuilder(tree).map_err(failed("copy a tree"))?;
-    for (name, node) in edits {
-        let current = tree.and_then(|tree| slot(tree, name));
-        let next = match node {
-            EditNode::Leaf(path, edit) => edit_file(repo, current, path, edit)?,
-            EditNode::Directory(below) => {
-                let below_tree = match current {
-                    None => None,
-                    Some((id, DIRECTORY)) => {
-                        Some(repo.find_tree(id).map_err(failed("read a tree"))?)
-                    }
-                    Some(_) => {
-                        return Err(Error::NotAFile {
-                            path: first_path(below)?,
-                        });
-                    }
-                };
-                edited(repo, below_tree.as_ref(), below)?.map(|id| (id, DIRECTORY))
-            }
-        };
-        put(&mut builder, name, next)?;
-    }
-    if builder.is_empty() {
-        return Ok(None);
-    }
-    builder.write().map(Some).map_err(failed("write a tree"))
-}
-
-fn edit_file(repo: &Repository, current: Slot, path: &RepoPath, edit: &Edit) -> Result<Slot> {
-    let mode = match current {
-        None => None,
-        Some((_, mode @ (FILE | EXECUTABLE))) => Some(mode),
-        Some(_) => return Err(Error::NotAFile { path: path.clone() }),
-    };
-    match edit {
-        Edit::Put(bytes) => {
-            let id = repo.blob(bytes).map_err(failed("write a file"))?;
-            Ok(Some((id, mode.unwrap_or(FILE))))
-        }
-        Edit::Delete if mode.is_none() => Err(Error::NotFound {
-            what: "file to delete",
-            name: path.to_string(),
-        }),
-        Edit::Delete => Ok(None),
-    }
-}
-
-fn first_path(edits: &BTreeMap<Vec<u8>, EditNode>) -> Result<RepoPath> {
-    match edits.values().next() {
-        Some(EditNode::Leaf(path, _)) => Ok(path.clone()),
-        Some(EditNode::Directory(below)) => first_path(below),
-        None => Err(Error::invalid("edits", "a directory without an edit")),
-    }
-}
-
-/// Calls `visit` with the path of every file that differs between two trees.
-pub(super) fn changed(
-    repo: &Repository,
-    base: &Tree<'_>,
-    head: &Tree<'_>,
-    visit: &mut dyn FnMut(Vec<u8>) -> Result<()>,
-) -> Result<()> {
-    changed_below(repo, Some(base), Some(head), &mut Vec::new(), visit)
-}
-
-fn changed_below(
-    repo: &Repository,
-    base: Option<&Tree<'_>>,
-    head: Option<&Tree<'_>>,
-    prefix: &mut Vec<u8>,
-    visit: &mut dyn FnMut(Vec<u8>) -> Result<()>,
-) -> Result<()> {
-    let parts = prefix.iter().filter(|b| **b == b'/').count();
-    Error::limit("a tree's depth", RepoPath::PARTS_MAX, parts)?;
-    let names: BTreeSet<Vec<u8>> = [base, head].into_iter().flatten().flat_map(names).collect();
-    for name in names {
-        let was = base.and_then(|tree| slot(tree, &name));
-        let is = head.and_then(|tree| slot(tree, &name));
-        if was == is {
-            continue;
-        }
-        let length = prefix.len();
-        prefix.extend_from_slice(&name);
-        let file = |slot: Slot| slot.is_some_and(|(_, mode)| mode != DIRECTORY);
-        if file(was) || file(is) {
-            visit(prefix.clone())?;
-        }
-        let directory = |slot: Slot| match slot {
-            Some((id, DIRECTORY)) => repo.find_tree(id).map(Some).map_err(failed("read a tree")),
-            _ => Ok(None),
-        };
-        let (was, is) = (directory(was)?, directory(is)?);
-        if was.is_some() || is.is_some() {
-            prefix.push(b'/');
-            changed_below(repo, was.as_ref(), is.as_ref(), prefix, visit)?;
-        }
-        prefix.truncate(length);
-    }
-    Ok(())
-}
-
-/// Collects the trees and files of `head` that `base` does not have at the same place.
-pub(super) fn objects_added(
-    repo: &Repository,
-    base: Option<&Tree<'_>>,
-    head: &Tree<'_>,
-    added: &mut BTreeSet<Oid>,
-) -> Result<()> {
-    if base.is_some_and(|base| base.id() == head.id()) || !added.insert(head.id()) {
-        return Ok(());
-    }
-    for entry in head {
-        let was = base.and_then(|tree| slot(tree, entry.name_bytes()));
-        if was == Some((entry.id(), entry.filemode())) {
-            continue;
-        }
-        match entry.kind() {
-            Some(ObjectType::Tree) => {
-                let is = repo.find_tree(entry.id()).map_err(failed("read a tree"))?;
-                let was = match was {
-                    Some((id, DIRECTORY)) => {
-                        Some(repo.find_tree(id).map_err(failed("read a tree"))?)
-                    }
-                    _ => None,
-                };
-                objects_added(repo, was.as_ref(), &is, added)?;
-            }
-            Some(ObjectType::Blob) => drop(added.insert(entry.id())),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 fn names<'a>(tree: &'a Tree<'_>) -> impl Iterator<Item = Vec<u8>> + 'a {
