@@ -1,12 +1,15 @@
 //! The task that runs a tree: spawns what is to start, signals what is to stop, keeps the waits.
 
+mod command;
+mod timer;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::{CancellationToken, Clock, ClockExt, EntropyExt, Env, ErrorKind, Failure, Retry};
+use agent_core::{CancellationToken, EntropyExt, Env, ErrorKind, Failure, Retry};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
@@ -15,6 +18,7 @@ use super::tree::{Action, Event, NodeId, Tree};
 use super::{Child, Group, Notice, Part, Signal, Watch};
 use crate::error::{Error, Result};
 use crate::fleet::Supervision;
+use timer::{Timer, wait_for};
 
 /// How many requests may wait for the tree: it answers at once, so this only spreads a burst.
 const COMMANDS_MAX: usize = 64;
@@ -31,17 +35,6 @@ struct Slot {
     failure: Option<Failure>,
     /// Who waits until it is gone.
     gone: Vec<oneshot::Sender<()>>,
-}
-
-/// What a wait was for.
-#[derive(Debug)]
-enum Timer {
-    /// A restart.
-    Due { node: NodeId, turn: u32 },
-    /// A child's last moment to finish what it is at.
-    Drained { node: NodeId, run: Id },
-    /// A child's last moment to stop.
-    Abort { node: NodeId, run: Id },
 }
 
 /// What the tree's task woke up for.
@@ -303,39 +296,6 @@ impl Supervise {
         supervision.map_or(Supervision::SHUTDOWN_DEFAULT, |s| s.shutdown)
     }
 
-    fn set_timer(&mut self, due: Duration, timer: Timer) {
-        self.n_timers = self.n_timers.wrapping_add(1);
-        self.timers.insert((due, self.n_timers), timer);
-    }
-
-    async fn timer(&mut self) {
-        let now = self.env.clock.monotonic();
-        while let Some(entry) = self.timers.first_entry() {
-            if entry.key().0 > now {
-                return;
-            }
-            match entry.remove() {
-                Timer::Due { node, turn } => self.apply(Event::Due { node, turn }).await,
-                Timer::Drained { node, run } if self.is_run(node, run) => {
-                    self.apply(Event::Stop(node)).await;
-                }
-                Timer::Abort { node, run } if self.is_run(node, run) => {
-                    let slot = self.slots.get(node.index());
-                    if let Some((_, handle)) = slot.and_then(|slot| slot.running.as_ref()) {
-                        handle.abort();
-                    }
-                }
-                Timer::Drained { .. } | Timer::Abort { .. } => {}
-            }
-        }
-    }
-
-    fn is_run(&self, node: NodeId, run: Id) -> bool {
-        let slot = self.slots.get(node.index());
-        slot.and_then(|slot| slot.running.as_ref())
-            .is_some_and(|(_, handle)| handle.id() == run)
-    }
-
     fn forget(&mut self, node: NodeId) {
         if let Some(slot) = self.slots.get_mut(node.index()) {
             let slot = std::mem::take(slot);
@@ -345,135 +305,6 @@ impl Supervise {
                 let _unasked = waiting.send(());
             }
         }
-    }
-
-    async fn obey(&mut self, command: Command) {
-        match command {
-            Command::AddChildren {
-                group,
-                children,
-                reply,
-            } => {
-                let parts = children.into_iter().map(Part::Child).collect();
-                let added = self.add_all(&group, parts).await;
-                let _unasked = reply.send(added);
-            }
-            Command::AddGroup {
-                parent,
-                group,
-                reply,
-            } => {
-                let added = self.add_all(&parent, vec![Part::Group(group)]).await;
-                let _unasked = reply.send(added);
-            }
-            Command::Remove { name, drain, reply } => self.remove(&name, drain, reply).await,
-            Command::Release { name, reply } => {
-                let node = self.names.get(name.as_str()).copied();
-                let node = node.filter(|node| self.tree.is_quarantined(*node));
-                if let Some(node) = node {
-                    self.apply(Event::Release(node)).await;
-                }
-                let _unasked = reply.send(node.is_some());
-            }
-            Command::Supervise { name, supervision } => {
-                if let Some(node) = self.names.get(name.as_str()) {
-                    self.tree.set_supervision(*node, supervision);
-                }
-            }
-            Command::Running { reply } => {
-                let _unasked = reply.send(self.names_where(|node| self.is_running(node)));
-            }
-            Command::Quarantined { reply } => {
-                let _unasked = reply.send(self.names_where(|node| self.tree.is_quarantined(node)));
-            }
-        }
-    }
-
-    fn is_running(&self, node: NodeId) -> bool {
-        let slot = self.slots.get(node.index());
-        slot.is_some_and(|slot| slot.running.is_some())
-    }
-
-    fn names_where(&self, is_wanted: impl Fn(NodeId) -> bool) -> Vec<String> {
-        let nodes = self.names.values().filter(|node| is_wanted(**node));
-        let mut names: Vec<_> = nodes.map(|node| self.name_of(*node).to_string()).collect();
-        names.sort_unstable();
-        names
-    }
-
-    async fn add_all(&mut self, group: &str, parts: Vec<Part>) -> Result<()> {
-        let parent = self.names.get(group).copied();
-        let parent = parent.filter(|parent| self.tree.supervision(*parent).is_some());
-        let Some(parent) = parent else {
-            return Err(Error::not_found("supervisor", group));
-        };
-        let mut fresh = Vec::new();
-        for part in &parts {
-            part.names(&mut fresh);
-        }
-        fresh.sort_unstable();
-        let is_double = fresh.windows(2).any(|pair| pair.first() == pair.last());
-        if let Some(taken) = fresh.iter().find(|name| self.names.contains_key(**name)) {
-            return Err(Error::invalid(*taken, "the name is taken in this tree"));
-        }
-        if is_double {
-            return Err(Error::invalid(group, "two children have the same name"));
-        }
-        for part in parts {
-            let node = self.add(parent, part)?;
-            self.apply(Event::Start(node)).await;
-        }
-        Ok(())
-    }
-
-    async fn remove(&mut self, name: &str, drain: Option<Duration>, reply: oneshot::Sender<()>) {
-        let node = self.names.get(name).copied();
-        let Some(node) = node.filter(|node| *node != NodeId::ROOT) else {
-            let _unasked = reply.send(());
-            return;
-        };
-        let Some(slot) = self.slots.get_mut(node.index()) else {
-            return;
-        };
-        slot.gone.push(reply);
-        let running = slot.running.as_ref().map(|(signal, handle)| {
-            signal.drain();
-            handle.id()
-        });
-        self.apply(Event::Leave(node)).await;
-        match (running, drain) {
-            (Some(run), Some(drain)) => {
-                let due = self.env.clock.monotonic().saturating_add(drain);
-                self.set_timer(due, Timer::Drained { node, run });
-            }
-            (Some(_), None) => self.apply(Event::Stop(node)).await,
-            (None, _) => {}
-        }
-    }
-}
-
-impl Part {
-    /// Collects the names of a part and of what is under it.
-    fn names<'a>(&'a self, into: &mut Vec<&'a str>) {
-        match self {
-            Self::Child(child) => into.push(&child.name),
-            Self::Group(group) => {
-                into.push(&group.name);
-                for part in &group.parts {
-                    part.names(into);
-                }
-            }
-        }
-    }
-}
-
-async fn wait_for(clock: &dyn Clock, due: Option<Duration>) {
-    if let Some(due) = due {
-        // A clock that waits in milliseconds must not wake up a fraction early, again and again.
-        let left = due.saturating_sub(clock.monotonic());
-        let whole = left.as_nanos().div_ceil(1_000_000);
-        let whole = u64::try_from(whole).unwrap_or(u64::MAX);
-        clock.sleep(Duration::from_millis(whole)).await;
     }
 }
 
