@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::events::{self, Entry};
 use super::rows::{Bits, from_json, run_bits, signed, task_bits};
-use super::{money, steps, tasks, trees, undo};
+use super::{money, outcomes, tasks, trees, undo};
 use crate::error::{Error, Result};
 use crate::history;
 use crate::machine::end_event;
@@ -227,7 +227,7 @@ fn record(
 /// and nobody will. An effect that may have happened and cannot be undone may have cost what is
 /// held: that stays held, is recorded, and lapses with the hold unless a person settles it.
 fn free_money(tx: &mut Tx<'_>, by: &Principal, task: &Task) -> Result<()> {
-    for open in steps::open_holds(tx, task)? {
+    for open in outcomes::open_holds(tx, task)? {
         let class = class_of(tx, open.intent)?;
         if matches!(class, Some(EffectClass::Pure | EffectClass::Idempotent)) {
             money::release(tx, &open.hold)?;

@@ -1,12 +1,12 @@
 //! The audit chain's rows.
 
 use agent_core::store::{Tx, sql};
-use agent_core::{Digest, Fence, Principal, RunId, Scope, TaskId, Timestamp};
+use agent_core::{Digest, Event, Fence, Principal, RunId, Scope, TaskId, Timestamp};
 use rusqlite::{OptionalExtension, Row, params};
 use serde_json::Value;
 
-use super::audit;
 use super::rows::{Bits, Hash, column, damaged, from_json, run_bits, signed, task_bits, unsigned};
+use super::{agents, audit};
 use crate::audit::{
     Audit, Checker, Correlation, EventQuery, RECORD_VERSION, Record, Verification, broken, genesis,
 };
@@ -62,6 +62,23 @@ impl Body {
 pub(super) fn append(tx: &Tx<'_>, entry: &Entry<'_>) -> Result<u64> {
     let correlation = correlation(tx, entry)?;
     append_body(tx, entry, correlation, &Body::new(&entry.payload))
+}
+
+/// Appends a host's own record, and has the registry follow what it says.
+pub(super) fn note(tx: &Tx<'_>, event: Event) -> Result<u64> {
+    agents::fold(tx, &event)?;
+    let entry = Entry {
+        kind: &event.kind,
+        subject: "",
+        code: "",
+        actor: &event.actor,
+        run: event.run,
+        task: event.task,
+        fence: event.fence,
+        cause: None,
+        payload: event.payload,
+    };
+    append(tx, &entry)
 }
 
 /// What a record belongs to: the root of its task, itself for a task there is none of, or its run.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::claim::check_lease;
 use super::events::{self, Entry};
 use super::tasks::{load, store};
-use super::{agents, requests, steps, tasks, trees, undo, waits};
+use super::{agents, outcomes, requests, tasks, trees, undo, waits};
 use crate::error::Result;
 use crate::history;
 use crate::machine::end_event;
@@ -37,7 +37,7 @@ pub(super) fn finish(
         after.status = Status::Ready;
     }
     if after.round != before.round || after.status.is_terminal() {
-        steps::abandon(tx, &before)?;
+        outcomes::abandon(tx, &before)?;
     }
     (after.not_before, after.avoid) = (step.not_before, step.avoid);
     let set = store(tx, &before, &mut after)?;
@@ -84,7 +84,7 @@ pub(super) fn reject(tx: &mut Tx<'_>, task: &Task, by: &Principal) -> Result<()>
     let (kind, payload) = match undo::begin(tx, &mut after, Status::Rejected, failure)? {
         Some(step) => (step.event, step.payload),
         None => {
-            steps::abandon(tx, task)?;
+            outcomes::abandon(tx, task)?;
             after.status = task.ends_as.unwrap_or(Status::Rejected);
             let payload = match task.ends_as {
                 Some(_) => json!({ "failure": task.failure, "undone": null }),
