@@ -27,6 +27,7 @@
 
 mod bug;
 mod chance;
+mod event;
 mod money;
 mod oracle;
 mod outside;

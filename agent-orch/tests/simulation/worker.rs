@@ -11,8 +11,9 @@ use agent_pay::BudgetPath;
 use serde_json::{Value, json};
 
 use crate::bug::Bug;
+use crate::event::Event;
 use crate::oracle;
-use crate::sim::{Event, Sim};
+use crate::sim::Sim;
 use crate::store::{Answer, Command};
 
 /// How often a call is repeated whose answer is missing.
