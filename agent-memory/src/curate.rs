@@ -26,6 +26,8 @@ pub mod labels {
     pub const SUBJECT: &str = "memory.subject";
     /// Which attribute of theirs.
     pub const ATTRIBUTE: &str = "memory.attribute";
+    /// When the value was last said again, in milliseconds since the epoch.
+    pub const CONFIRMED_AT: &str = "memory.confirmed_at";
     /// The value as it was said.
     pub const VALUE: &str = "memory.value";
 }
@@ -76,7 +78,7 @@ pub enum Reason {
     MoreDetail,
     /// The slot has another value at that time.
     Contradicts,
-    /// It is older than what is believed, and held until that began.
+    /// It is older than what is believed, and held until that began or was said again.
     Late,
     /// The end of a belief was stated.
     Ended,
@@ -101,7 +103,7 @@ impl Reason {
             Self::NearDuplicate => "another record says the same",
             Self::MoreDetail => "it says the same as another record, and more",
             Self::Contradicts => "the slot had another value",
-            Self::Late => "it is older than what is believed, and held until that began",
+            Self::Late => "it is older than what is believed, and held until then",
             Self::Ended => "its end was stated",
             Self::NotBelieved => "what it ends is not believed",
             Self::LessTrusted => "it is less trusted than what it contradicts",

@@ -63,6 +63,20 @@ pub enum Error {
         /// What kind.
         kind: SecretKind,
     },
+    /// A memory of a plan to forget is not as the plan saw it.
+    #[error("{id} was pinned or used since the plan was made")]
+    #[non_exhaustive]
+    StalePlan {
+        /// The memory.
+        id: MemoryId,
+    },
+    /// The language model failed.
+    #[error("failed to ask the model")]
+    #[non_exhaustive]
+    Model {
+        /// The cause.
+        source: agent_core::Error,
+    },
     /// Other writers of a slot were faster every time.
     #[error("other writers of the slot {slot} were faster every time")]
     #[non_exhaustive]
@@ -162,10 +176,14 @@ impl Classify for Error {
                 ErrorKind::Conflict
             }
             Self::Held { .. } | Self::Secret { .. } => ErrorKind::Denied,
-            Self::Contended { .. } | Self::IdTaken { .. } => ErrorKind::Conflict,
+            Self::Contended { .. } | Self::IdTaken { .. } | Self::StalePlan { .. } => {
+                ErrorKind::Conflict
+            }
             Self::Import { source, .. } => source.kind(),
             Self::BadVector { .. } => ErrorKind::Internal,
-            Self::Embed { source } | Self::Stopped { source } => source.kind(),
+            Self::Embed { source } | Self::Model { source } | Self::Stopped { source } => {
+                source.kind()
+            }
             #[cfg(feature = "sqlite")]
             Self::Store { source } => source.kind(),
             Self::Corrupt { .. } => ErrorKind::Corrupt,
@@ -175,7 +193,9 @@ impl Classify for Error {
     fn retry(&self) -> Retry {
         match self {
             // Embedding comes before the transaction, so nothing has been changed.
-            Self::Embed { source } if source.retry() != Retry::Never => Retry::Safe,
+            Self::Embed { source } | Self::Model { source } if source.retry() != Retry::Never => {
+                Retry::Safe
+            }
             Self::Stopped { .. } | Self::Contended { .. } => Retry::Safe,
             Self::Import { source, .. } => source.retry(),
             #[cfg(feature = "sqlite")]
@@ -196,6 +216,8 @@ impl Classify for Error {
             Self::Contended { .. } => "memory.contended",
             Self::IdTaken { .. } => "memory.id_taken",
             Self::Import { .. } => "memory.import",
+            Self::StalePlan { .. } => "memory.stale_plan",
+            Self::Model { .. } => "memory.model",
             Self::BadVector { .. } => "memory.bad_vector",
             Self::Embed { .. } => "memory.embed",
             Self::Stopped { .. } => "memory.stopped",
@@ -214,6 +236,8 @@ impl Classify for Error {
             Self::Retired { .. } => "read the record's history and act on its successor",
             Self::Secret { .. } => "put it into the vault and remember where it is",
             Self::Contended { .. } => "repeat the call",
+            Self::StalePlan { .. } => "make the plan again",
+            Self::Model { .. } => "see the cause; no claim was taken",
             Self::Held { .. } => "lift the hold by its label first, if the law allows it",
             Self::IdTaken { .. } => "import into the namespace that has it, or into another store",
             Self::Import { .. } => "see the cause; correct the line and import the whole again",
@@ -228,7 +252,7 @@ impl Classify for Error {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Embed { source } => source.retry_after(),
+            Self::Embed { source } | Self::Model { source } => source.retry_after(),
             #[cfg(feature = "sqlite")]
             Self::Store { source } => source.retry_after(),
             _ => None,

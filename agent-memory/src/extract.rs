@@ -2,6 +2,7 @@
 
 mod dated;
 mod deterministic;
+mod model;
 mod pattern;
 mod reword;
 mod rules;
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::memory::{Kind, Memory, MemoryId, Trust};
 
 pub use deterministic::DeterministicExtractor;
+pub use model::{BadAnswer, ModelExtractor};
 
 /// Something said or seen, as an extractor reads it.
 #[derive(Clone, Debug)]

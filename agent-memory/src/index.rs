@@ -446,7 +446,7 @@ impl Partition {
         is_with_quarantined: bool,
     ) -> bool {
         row.is_alive
-            && (is_with_quarantined || !label::is_set(&row.metadata, label::QUARANTINE))
+            && (is_with_quarantined || !label::is_hidden(&row.metadata))
             && view.knows(row.recorded_at)
             && view.holds(row.valid_from, self.valid_to(n, row, view))
             && filter.passes(&Facts {

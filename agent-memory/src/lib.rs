@@ -10,6 +10,7 @@ pub mod curate;
 mod embedder;
 mod error;
 pub mod extract;
+pub mod forgetting;
 mod index;
 mod memory;
 mod metadata;

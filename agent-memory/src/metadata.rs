@@ -58,9 +58,18 @@ pub mod label {
     /// While it is there and not `false`, searches and listings leave the memory out unless asked.
     /// Its value says why.
     pub const QUARANTINE: &str = "memory.quarantine";
+    /// While it is there and not `false`, searches and listings leave the memory out unless
+    /// quarantined ones are asked for, too. Its value names the summary that stands for it.
+    pub const ARCHIVED: &str = "memory.archived";
     /// The slot a record fills, for example `user/home`; at most one record of a slot with a single
     /// value holds at a time.
     pub const SLOT: &str = "memory.slot";
+
+    /// Returns whether the labels leave a memory out of searches and listings.
+    #[must_use]
+    pub fn is_hidden(labels: &Metadata) -> bool {
+        is_set(labels, QUARANTINE) || is_set(labels, ARCHIVED)
+    }
 
     /// Returns whether a label is there and not `false`.
     #[must_use]

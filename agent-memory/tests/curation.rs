@@ -211,6 +211,20 @@ async fn what_was_said_earlier_and_arrives_later_does_not_override() {
 }
 
 #[tokio::test]
+async fn a_belief_said_again_outlives_what_arrives_late() {
+    let (_bench, curator) = in_memory();
+    for (value, said) in [("Rome", 10), ("Rome", 30), ("Oslo", 20)] {
+        apply(&curator, home_is(value, said)).await;
+    }
+    let mut held = Vec::new();
+    for n in [15, 25, 35] {
+        held.push(home_at(&curator, n).await.unwrap_or_default());
+    }
+    assert_eq!(held, ["Rome", "Oslo", "Rome"]);
+    assert_eq!(profile(&curator).await, ["home = Rome"]);
+}
+
+#[tokio::test]
 async fn a_less_trusted_claim_does_not_override_a_more_trusted_one() {
     let (_bench, curator) = in_memory();
     apply(

@@ -143,7 +143,8 @@ pub async fn a_held_memory_cannot_be_erased(subject: Subject) {
     assert_eq!(receipt.erased.len(), 2);
 }
 
-/// A quarantined memory is neither found nor listed unless asked for, and is both once released.
+/// A quarantined or archived memory is neither found nor listed unless asked for, and is both once
+/// released.
 pub async fn quarantined_memories_are_left_out(subject: Subject) {
     let (store, scope, at) = (&subject.store, somebody(), home());
     let draft = Draft::event("a strange parcel").with_label(label::QUARANTINE, "odd");
@@ -162,6 +163,14 @@ pub async fn quarantined_memories_are_left_out(subject: Subject) {
         .await
         .expect("released");
     assert_eq!(subject.found(&scope, query()).await.len(), 1);
+    let archive = set(label::ARCHIVED, "mem");
+    store
+        .relabel(&scope, at.clone(), id, archive, "summarised".to_owned())
+        .await
+        .expect("archived");
+    assert!(subject.found(&scope, query()).await.is_empty());
+    let found = subject.found(&scope, query().with_quarantined()).await;
+    assert_eq!(found.len(), 1);
 }
 
 /// Pages put together list every memory that passes once, in the order of the ids.

@@ -9,7 +9,7 @@ use super::{Action, Belief, Curator, Decision, Neighbour, Reason, Snapshot, deci
 use crate::error::{Error, Result};
 use crate::extract::{Candidate, Cardinality, Claim, Slot, normalized};
 use crate::memory::{Memory, MemoryId};
-use crate::metadata::label;
+use crate::metadata::{Relabel, Value, label};
 use crate::namespace::Namespace;
 use crate::query::{Filter, Listing, Query, Test};
 use crate::store::MemoryStore;
@@ -107,6 +107,10 @@ impl<S: MemoryStore> Curator<S> {
             let snapshot = Snapshot::new(records.iter().map(Belief::of).collect(), neighbours);
             let decision = decide(&snapshot, candidate);
             let old = match decision.action {
+                Action::Noop(Some(id)) if is_said_again(&snapshot, &decision, candidate) => {
+                    self.confirm(scope, at, id, candidate, &decision).await?;
+                    continue;
+                }
                 Action::Noop(record) => return Ok(Applied { decision, record }),
                 Action::Update(id) | Action::Supersede(id) => {
                     let old = self.store.get(scope, at.clone(), id).await;
@@ -134,6 +138,24 @@ impl<S: MemoryStore> Curator<S> {
             }
         }
         Err(Error::Contended { slot })
+    }
+
+    /// Notes that a belief was said again: what arrives late and is older does not end it.
+    async fn confirm(
+        &self,
+        scope: &Scope,
+        at: &Namespace,
+        id: MemoryId,
+        candidate: &Candidate,
+        decision: &Decision,
+    ) -> Result<()> {
+        let said_at = Value::Integer(candidate.said_at.as_unix_ms());
+        let change = vec![(labels::CONFIRMED_AT.to_owned(), Relabel::Set(said_at))];
+        let why = decision.to_string();
+        match self.store.relabel(scope, at.clone(), id, change, why).await {
+            Err(Error::NotFound { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn retract(
@@ -312,9 +334,20 @@ impl<S: MemoryStore> Curator<S> {
 
 pub(super) fn text_of(memory: &Memory, name: &str) -> Option<String> {
     match memory.metadata.get(name) {
-        Some(crate::Value::Text(text)) => Some(text.clone()),
+        Some(Value::Text(text)) => Some(text.clone()),
         _ => None,
     }
+}
+
+/// Whether a known claim was said later than its belief was before.
+fn is_said_again(snapshot: &Snapshot, decision: &Decision, candidate: &Candidate) -> bool {
+    let Action::Noop(Some(id)) = decision.action else {
+        return false;
+    };
+    let belief = snapshot.slot.iter().find(|belief| belief.id == id);
+    decision.reason == Reason::Known
+        && matches!(candidate.claim, Claim::Is { .. })
+        && belief.is_some_and(|belief| candidate.said_at > belief.confirmed_at)
 }
 
 fn noop(candidate: &Candidate) -> Applied {

@@ -30,6 +30,8 @@ pub struct Belief {
     pub from: Timestamp,
     /// Until when.
     pub to: Option<Timestamp>,
+    /// When it was last said again, at the earliest from when it holds.
+    pub confirmed_at: Timestamp,
     /// How far it is trusted.
     pub trust: Trust,
 }
@@ -44,8 +46,16 @@ impl Belief {
             text: value.to_owned(),
             from,
             to,
+            confirmed_at: from,
             trust: Trust::Normal,
         }
+    }
+
+    /// Sets when it was last said again. Default: never.
+    #[must_use]
+    pub const fn confirmed(mut self, at: Timestamp) -> Self {
+        self.confirmed_at = at;
+        self
     }
 
     pub(super) fn of(memory: &Memory) -> Self {
@@ -53,7 +63,12 @@ impl Belief {
             Some(Value::Text(value)) => value.as_str(),
             _ => &memory.text,
         };
+        let confirmed = match memory.metadata.get(super::labels::CONFIRMED_AT) {
+            Some(Value::Integer(ms)) => Timestamp::from_unix_ms(*ms),
+            _ => memory.occurred_at,
+        };
         Self {
+            confirmed_at: confirmed.max(memory.valid_from),
             text: memory.text.clone(),
             trust: memory.provenance.trust,
             ..Self::new(memory.id, value, memory.valid_from, memory.valid_to)
@@ -186,12 +201,20 @@ fn is(snapshot: &Snapshot, candidate: &Candidate, value: &str) -> Decision {
             ..decided(Action::Update(next.id), Reason::KnownLater)
         };
     }
-    let until = next.map(|next| next.from);
+    // A belief that was said again later holds again from then; what is late lies within it.
+    let again = current
+        .map(|current| current.confirmed_at)
+        .filter(|again| *again > claimed_at);
+    let until = match (next.map(|next| next.from), again) {
+        (Some(next), Some(again)) => Some(next.min(again)),
+        (next, again) => next.or(again),
+    };
     let to = match (candidate.to, until) {
         (Some(to), Some(until)) => Some(to.min(until)),
         (to, until) => to.or(until),
     };
     let (action, reason) = match current {
+        Some(_) if again.is_some() => (Action::Add, Reason::Late),
         Some(current) if next.is_some() => (Action::Supersede(current.id), Reason::Late),
         Some(current) => (Action::Supersede(current.id), Reason::Contradicts),
         None if next.is_some() => (Action::Add, Reason::Late),
