@@ -12,9 +12,12 @@ mod error;
 pub mod extract;
 pub mod forgetting;
 mod index;
+pub mod layer;
 mod memory;
 mod metadata;
 mod namespace;
+#[cfg(feature = "openai-embedder")]
+mod openai_embedder;
 pub mod portable;
 mod prepare;
 mod query;
@@ -35,6 +38,8 @@ pub use memory::{
 };
 pub use metadata::{Metadata, Relabel, Value, label};
 pub use namespace::Namespace;
+#[cfg(feature = "openai-embedder")]
+pub use openai_embedder::{OpenAiConfig, OpenAiEmbedder};
 pub use prepare::{Prepared, prepare};
 pub use query::{Explanation, Filter, Hit, Listing, Query, Test, Weights};
 pub use relation::{Direction, Node, Path, Relation, RelationVersion, Walk};

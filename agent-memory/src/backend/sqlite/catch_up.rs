@@ -89,10 +89,9 @@ fn embeddings(tx: &Tx<'_>, values: (i64, i64, Option<i64>), index: &mut Partitio
         .map_err(sql("load vectors"))?;
     let mut rows = select.query(values).map_err(sql("load vectors"))?;
     while let Some(row) = rows.next().map_err(sql("load vectors"))? {
-        let read = || -> rusqlite::Result<([u8; 16], Option<f64>, Option<Vec<u8>>)> {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        };
-        let (id, scale, bytes) = read().map_err(sql("load a vector"))?;
+        let read = || Ok::<_, rusqlite::Error>((row.get(0)?, row.get(1)?, row.get(2)?));
+        let (id, scale, bytes): ([u8; 16], Option<f64>, Option<Vec<u8>>) =
+            read().map_err(sql("load a vector"))?;
         let vector = bytes
             .zip(scale)
             .map(|(bytes, scale)| vector_of(&bytes, scale));

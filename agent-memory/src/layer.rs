@@ -1,0 +1,5 @@
+//! What wraps an embedder.
+
+mod cached;
+
+pub use cached::CachedEmbedder;
