@@ -5,14 +5,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use agent_core::EffectClass;
+use agent_memory::safety::{self, Echo};
 use agent_memory::{
     ContextBuilder, Draft, Kind, Memory, MemoryId, MemoryStore, MemoryStoreExt, Namespace, Query,
-    Trust,
+    Trust, label,
 };
 use agent_tools::{Invocation, JsonSchema, Tool, ToolError};
 use serde::{Deserialize, Serialize};
 
 /// Makes the tools of one agent's memory.
+///
+/// What a model remembers is guarded: a text with a secret is refused, one that reads like an attack
+/// goes into quarantine, and one that a search of these tools returned adds nothing.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -37,6 +41,7 @@ pub struct MemoryTools {
     reading: Vec<Namespace>,
     trust: Trust,
     budget: usize,
+    echo: Arc<Echo>,
     may_write: bool,
     may_forget: bool,
 }
@@ -69,6 +74,7 @@ impl MemoryTools {
             reading: Vec::new(),
             trust: Trust::Normal,
             budget: Self::BUDGET_DEFAULT,
+            echo: Arc::default(),
             may_write: true,
             may_forget: false,
         }
@@ -165,6 +171,11 @@ impl MemoryTools {
             .with_budget(self.budget)
             .build(self.store.as_ref(), &call.scope)
             .await?;
+        for item in &context.items {
+            let memory = &item.memory;
+            self.echo
+                .heard(&call.scope, &memory.namespace, &memory.text);
+        }
         let memories = context.items.iter().zip(1_u32..);
         let memories = memories.map(|(item, number)| named(number, &item.memory));
         Ok(Found {
@@ -178,14 +189,30 @@ impl MemoryTools {
         call: &Invocation,
         arguments: Remember,
     ) -> Result<Remembered, ToolError> {
-        let draft = Draft::new(arguments.kind.into(), arguments.text)
+        safety::refuse_secrets(&arguments.text)?;
+        if self.echo.is_echo(&call.scope, &self.at, &arguments.text) {
+            return Ok(Remembered {
+                became: Became::Known,
+                id: None,
+            });
+        }
+        let suspicions = safety::suspicions(&arguments.text);
+        let mut draft = Draft::new(arguments.kind.into(), arguments.text)
             .via(Self::CHANNEL)
             .with_trust(self.trust);
+        if !suspicions.is_empty() {
+            let why: Vec<&str> = suspicions.iter().map(|s| s.as_str()).collect();
+            draft = draft.with_label(label::QUARANTINE, why.join(", "));
+        }
         let added = self.store.add_one(&call.scope, self.at.clone(), draft);
         let added = added.await?;
         Ok(Remembered {
-            id: added.id.to_string(),
-            is_new: added.is_new,
+            became: match (suspicions.is_empty(), added.is_new) {
+                (false, _) => Became::Quarantined,
+                (true, true) => Became::Kept,
+                (true, false) => Became::Known,
+            },
+            id: Some(added.id.to_string()),
         })
     }
 
@@ -280,9 +307,19 @@ struct Remember {
 
 #[derive(Debug, Serialize)]
 struct Remembered {
-    id: String,
-    /// Whether it was not there under the key of this call.
-    is_new: bool,
+    became: Became,
+    id: Option<String>,
+}
+
+/// What became of a text.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Became {
+    Kept,
+    /// It was there already.
+    Known,
+    /// A person has to look at it before it is found.
+    Quarantined,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
