@@ -1,29 +1,21 @@
 //! Every backend passes the laws of the journal.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+mod journal_common;
 
 use std::sync::Arc;
 
-use agent_core::store::{Config, Db, Durability};
-use agent_core::{Env, ManualClock, SeededEntropy, Timestamp};
-use agent_orch::backend::sqlite::Sqlite;
+use agent_core::store::Db;
 use agent_orch::conformance::Subject;
+use journal_common::Fresh;
 use tempfile::TempDir;
 
 mod sqlite {
     use super::*;
 
     async fn make() -> (Subject, (Db, TempDir)) {
-        let dir = TempDir::new().unwrap();
-        let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(1_700_000_000_000)));
-        let env = Env::new(
-            Arc::<ManualClock>::clone(&clock),
-            Arc::new(SeededEntropy::new(7)),
-        );
-        let config = Config::new(dir.path().join("j.db")).with_durability(Durability::Nothing);
-        let db = Db::open(config, &env).await.unwrap();
-        let journal = Sqlite::open(db.clone(), env.clone()).await.unwrap();
-        (Subject::new(Arc::new(journal), clock, env), (db, dir))
+        let fresh = Fresh::open(7).await;
+        let subject = Subject::new(Arc::new(fresh.journal), fresh.clock, fresh.env);
+        (subject, (fresh.db, fresh.dir))
     }
 
     agent_orch::journal_conformance!(make);
@@ -35,18 +27,11 @@ mod fault {
     use super::*;
 
     async fn make() -> (Subject, (Db, TempDir)) {
-        let dir = TempDir::new().unwrap();
-        let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(1_700_000_000_000)));
-        let env = Env::new(
-            Arc::<ManualClock>::clone(&clock),
-            Arc::new(SeededEntropy::new(7)),
-        );
-        let config = Config::new(dir.path().join("j.db")).with_durability(Durability::Nothing);
-        let db = Db::open(config, &env).await.unwrap();
-        let journal = Sqlite::open(db.clone(), env.clone()).await.unwrap();
-        let rates = FaultRates::default();
-        let journal = Fault::new(journal, rates, Arc::clone(&env.entropy));
-        (Subject::new(Arc::new(journal), clock, env), (db, dir))
+        let fresh = Fresh::open(7).await;
+        let entropy = Arc::clone(&fresh.env.entropy);
+        let journal = Fault::new(fresh.journal, FaultRates::default(), entropy);
+        let subject = Subject::new(Arc::new(journal), fresh.clock, fresh.env);
+        (subject, (fresh.db, fresh.dir))
     }
 
     agent_orch::journal_conformance!(make);

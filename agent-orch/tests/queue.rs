@@ -3,30 +3,27 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::sync::Arc;
+mod journal_common;
+
 use std::time::Duration;
 
-use agent_core::store::{Config, Db, Durability, sql};
+use agent_core::store::sql;
 use agent_core::{
-    AgentId, Digest, EntropyExt, Env, ErrorKind, Failure, IdempotencyKey, ManualClock, Principal,
-    Retry, RunId, Scope, SeededEntropy, Timestamp,
+    AgentId, Digest, EntropyExt, ErrorKind, Failure, IdempotencyKey, Principal, Retry, RunId,
+    Scope, SeededEntropy, Timestamp,
 };
-use agent_orch::backend::sqlite::Sqlite;
 use agent_orch::{
     Admission, Answer, Claim, ClaimRequest, Ended, Error, Escalation, Journal, Limit, NewRun,
     NewTask, Policy, RecoveryTable, Scheduling, Stage, Status, Transition, decide,
 };
 use agent_pay::backend::sqlite as ledger;
 use agent_pay::{BudgetPath, OpenBudget, SetLimit};
+use journal_common::Fresh;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 struct Subject {
-    journal: Sqlite,
-    db: Db,
-    clock: Arc<ManualClock>,
+    fresh: Fresh,
     run: RunId,
-    _dir: TempDir,
 }
 
 fn host() -> Scope {
@@ -35,36 +32,23 @@ fn host() -> Scope {
 
 impl Subject {
     async fn new() -> Self {
-        let dir = TempDir::new().unwrap();
-        let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(1_700_000_000_000)));
-        let env = Env::new(
-            Arc::<ManualClock>::clone(&clock),
-            Arc::new(SeededEntropy::new(7)),
-        );
-        let config = Config::new(dir.path().join("q.db")).with_durability(Durability::Nothing);
-        let db = Db::open(config, &env).await.unwrap();
-        let journal = Sqlite::open(db.clone(), env).await.unwrap();
+        let fresh = Fresh::open(7).await;
         let new = NewRun::new("queue", Digest::of_bytes(b"spec"), Value::Null);
-        let run = journal.open_run(&host(), new).await.unwrap().id;
-        Self {
-            journal,
-            db,
-            clock,
-            run,
-            _dir: dir,
-        }
+        let run = fresh.journal.open_run(&host(), new).await.unwrap().id;
+        Self { fresh, run }
     }
 
     async fn claim(&self, pool: &str, agent: u128) -> Option<Claim> {
         let owner = AgentId::from_bits(agent);
         let request = ClaimRequest::new(self.run, pool, owner);
         let scope = Scope::agent(owner).with_run(self.run);
-        self.journal.claim(&scope, request).await.unwrap()
+        self.fresh.journal.claim(&scope, request).await.unwrap()
     }
 
     /// Returns what differs between the kept counts and the rows.
     async fn differences(&self) -> Vec<String> {
-        self.db
+        self.fresh
+            .db
             .read(|tx| {
                 let mut found = Vec::new();
                 for (name, query) in RECOMPUTED {
@@ -210,7 +194,7 @@ async fn what_the_queue_keeps_is_what_the_rows_say() {
                         new_task(n_tasks, &random)
                     });
                     let tasks = tasks.collect();
-                    s.journal.submit(&host(), s.run, tasks).await.unwrap();
+                    s.fresh.journal.submit(&host(), s.run, tasks).await.unwrap();
                 }
                 3..=5 => {
                     let pool = pick(&random, &POOLS);
@@ -218,19 +202,19 @@ async fn what_the_queue_keeps_is_what_the_rows_say() {
                 }
                 6..=7 if !held.is_empty() => {
                     let claim = held.swap_remove(place(&random, held.len()));
-                    let next = transition(&claim, s.db.now(), random.next_u64());
+                    let next = transition(&claim, s.fresh.db.now(), random.next_u64());
                     // A lease that ended meanwhile changes nothing, which is to hold as well.
-                    let _lost = s.journal.finish(&host(), &claim.lease, next).await;
+                    let _lost = s.fresh.journal.finish(&host(), &claim.lease, next).await;
                 }
                 8 => {
                     let scheduling = scheduling(&random);
-                    let configured = s.journal.configure(&host(), s.run, &scheduling).await;
+                    let configured = s.fresh.journal.configure(&host(), s.run, &scheduling).await;
                     configured.unwrap();
                 }
                 _ => {
                     let by = Duration::from_secs(random.next_u64() % 25);
-                    s.clock.advance(by);
-                    s.journal.sweep(&host()).await.unwrap();
+                    s.fresh.clock.advance(by);
+                    s.fresh.journal.sweep(&host()).await.unwrap();
                 }
             }
             let differences = s.differences().await;
@@ -239,24 +223,26 @@ async fn what_the_queue_keeps_is_what_the_rows_say() {
                 "seed {seed}, step {step}: {differences:?}"
             );
         }
-        s.db.close().await;
+        s.fresh.db.close().await;
     }
 }
 
 #[tokio::test]
 async fn looking_in_vain_writes_nothing() {
     let s = Subject::new().await;
-    let before = s.db.stats();
+    let before = s.fresh.db.stats();
     for agent in 1..50 {
         assert!(s.claim(POOLS[0], agent).await.is_none());
     }
-    assert_eq!(s.db.stats(), before, "not even an empty transaction");
+    assert_eq!(s.fresh.db.stats(), before, "not even an empty transaction");
 }
 
 async fn open_budget(s: &Subject, limit: &str) -> BudgetPath {
     let path = BudgetPath::new("fleet").unwrap();
     let open = OpenBudget::new(path.clone(), limit.parse().unwrap());
-    s.db.write(move |tx| ledger::open_budget(tx, &open).map(|_| ()))
+    s.fresh
+        .db
+        .write(move |tx| ledger::open_budget(tx, &open).map(|_| ()))
         .await
         .unwrap();
     path
@@ -270,39 +256,57 @@ async fn a_task_beyond_the_budget_asks_once_and_others_go_on() {
     let dear = task("dear").with_cost_estimate("3.00 USD".parse().unwrap());
     let cheap = task("cheap").with_cost_estimate("0.50 USD".parse().unwrap());
     let tasks = vec![dear, cheap, task("free")];
-    s.journal.submit(&host(), s.run, tasks).await.unwrap();
+    s.fresh.journal.submit(&host(), s.run, tasks).await.unwrap();
     let admission = Admission::new(path.clone(), "treasurer", Duration::from_secs(60));
     let claim = || async {
         let request = ClaimRequest::new(s.run, "work", AgentId::from_bits(1));
         let request = request.with_admission(admission.clone());
-        let claim = s.journal.claim(&host(), request).await.unwrap();
+        let claim = s.fresh.journal.claim(&host(), request).await.unwrap();
         claim.map(|claim| claim.task.key)
     };
     assert_eq!(claim().await.as_deref(), Some("cheap"));
     assert_eq!(claim().await.as_deref(), Some("free"));
     assert_eq!(claim().await, None);
-    let questions = s.journal.open_requests(s.run).await.unwrap();
+    let questions = s.fresh.journal.open_requests(s.run).await.unwrap();
     assert_eq!(questions.len(), 1);
     assert_eq!(questions[0].route, "treasurer");
     assert!(questions[0].name.starts_with("unblock_budget"));
-    assert_eq!(s.journal.counts(s.run).await.unwrap().of(Status::Parked), 1);
+    assert_eq!(
+        s.fresh
+            .journal
+            .counts(s.run)
+            .await
+            .unwrap()
+            .of(Status::Parked),
+        1
+    );
 
     // An answer without more money is asked again, one with it lets the task through.
     let by = Principal::new("human:t").unwrap();
     let retry = || Answer::new("retry", by.clone());
-    let answered = s.journal.answer(&host(), questions[0].id, retry()).await;
+    let answered = s
+        .fresh
+        .journal
+        .answer(&host(), questions[0].id, retry())
+        .await;
     answered.unwrap();
     assert_eq!(claim().await, None);
-    let questions = s.journal.open_requests(s.run).await.unwrap();
+    let questions = s.fresh.journal.open_requests(s.run).await.unwrap();
     assert_eq!(questions.len(), 1);
     let key = IdempotencyKey::new("raise").unwrap();
     let set = SetLimit::new(key, path, "5.00 USD".parse().unwrap());
-    s.db.write(move |tx| ledger::set_limit(tx, &set))
+    s.fresh
+        .db
+        .write(move |tx| ledger::set_limit(tx, &set))
         .await
         .unwrap();
-    let answered = s.journal.answer(&host(), questions[0].id, retry()).await;
+    let answered = s
+        .fresh
+        .journal
+        .answer(&host(), questions[0].id, retry())
+        .await;
     answered.unwrap();
     assert_eq!(claim().await.as_deref(), Some("dear"));
     assert!(s.differences().await.is_empty());
-    assert!(s.journal.verify().await.is_ok());
+    assert!(s.fresh.journal.verify().await.is_ok());
 }

@@ -3,29 +3,26 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::sync::Arc;
+mod journal_common;
 
-use agent_core::store::{self, Config, Db, Durability, sql};
+use agent_core::store::{self, sql};
 use agent_core::{
-    AgentId, Asset, Classify, Digest, Effect, EffectClass, Env, Failure, ManualClock, Principal,
-    RunId, Scope, SeededEntropy, Timestamp,
+    AgentId, Asset, Classify, Digest, Effect, EffectClass, Failure, Principal, RunId, Scope,
+    Timestamp,
 };
 use agent_orch::audit::ErasePayloads;
-use agent_orch::backend::sqlite::Sqlite;
 use agent_orch::{
     Claim, ClaimRequest, Class, Control, Ended, Error, Escalation, EventQuery, Intended, Intent,
     Journal, NewChild, NewRequest, NewRun, NewTask, Outcome, Pass, Policy, RecoveryTable, Result,
     Spawn, Status, StepKey, Stuck, Target, Why, decide,
 };
 use agent_pay::{BudgetPath, OpenBudget};
+use journal_common::Fresh;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 struct Books {
-    journal: Sqlite,
-    db: Db,
+    fresh: Fresh,
     run: RunId,
-    _dir: TempDir,
 }
 
 fn host() -> Scope {
@@ -34,44 +31,42 @@ fn host() -> Scope {
 
 impl Books {
     async fn open() -> Self {
-        let dir = TempDir::new().unwrap();
-        let clock = ManualClock::new(Timestamp::from_unix_ms(1_700_000_000_000));
-        let env = Env::new(Arc::new(clock), Arc::new(SeededEntropy::new(7)));
-        let config = Config::new(dir.path().join("j.db")).with_durability(Durability::Nothing);
-        let db = Db::open(config, &env).await.unwrap();
-        let journal = Sqlite::open(db.clone(), env).await.unwrap();
+        let fresh = Fresh::open(7).await;
         let open = OpenBudget::new(BudgetPath::new("b").unwrap(), "9.00 USD".parse().unwrap());
-        let opened = db.write::<_, agent_pay::Error, _>(move |tx| {
+        let opened = fresh.db.write::<_, agent_pay::Error, _>(move |tx| {
             agent_pay::backend::sqlite::open_budget(tx, &open).map(|_| ())
         });
         opened.await.unwrap();
         let new = NewRun::new("s", Digest::of_bytes(b"s"), Value::Null);
-        let run = journal.open_run(&host(), new).await.unwrap().id;
-        Self {
-            journal,
-            db,
-            run,
-            _dir: dir,
-        }
+        let run = fresh.journal.open_run(&host(), new).await.unwrap().id;
+        Self { fresh, run }
     }
 
     async fn submit(&self, task: NewTask) -> Claim {
         let pool = task.pool.clone();
         let tasks = vec![task];
-        self.journal.submit(&host(), self.run, tasks).await.unwrap();
+        self.fresh
+            .journal
+            .submit(&host(), self.run, tasks)
+            .await
+            .unwrap();
         self.claim(&pool).await
     }
 
     async fn claim(&self, pool: &str) -> Claim {
         let request = ClaimRequest::new(self.run, pool, AgentId::from_bits(1));
-        let claim = self.journal.claim(&host(), request).await.unwrap();
+        let claim = self.fresh.journal.claim(&host(), request).await.unwrap();
         claim.unwrap()
     }
 
     async fn delegate(&self, parent: &Claim) -> Claim {
         let child = NewChild::new(NewTask::new("child", "below", Value::Null), 0);
         let spawn = Spawn::new(vec![child]);
-        let spawned = self.journal.spawn(&host(), &parent.lease, spawn).await;
+        let spawned = self
+            .fresh
+            .journal
+            .spawn(&host(), &parent.lease, spawn)
+            .await;
         assert_eq!(spawned.unwrap().len(), 1);
         self.claim("below").await
     }
@@ -81,7 +76,12 @@ impl Books {
             Effect::new("tool.call", name, class, json!(name)).with_cost_max(max.parse().unwrap());
         let intent =
             Intent::new(StepKey::new(name, 0), effect).with_budget(BudgetPath::new("b").unwrap());
-        match self.journal.intend(&host(), &claim.lease, intent).await? {
+        match self
+            .fresh
+            .journal
+            .intend(&host(), &claim.lease, intent)
+            .await?
+        {
             Intended::Go(pass) => Ok(pass),
             other => panic!("{other:?}"),
         }
@@ -91,14 +91,18 @@ impl Books {
         let mut outcome = Outcome::new(Ok(Value::Null));
         outcome.cost = Some(cost.parse().unwrap());
         let lease = &claim.lease;
-        let settled = self.journal.settle(&host(), lease, pass, outcome).await;
+        let settled = self
+            .fresh
+            .journal
+            .settle(&host(), lease, pass, outcome)
+            .await;
         settled.unwrap();
     }
 
     /// Held and spent, in cents.
     async fn balance(&self) -> (i128, i128) {
         let path = BudgetPath::new("b").unwrap();
-        let read = self.db.read::<_, agent_pay::Error, _>(move |tx| {
+        let read = self.fresh.db.read::<_, agent_pay::Error, _>(move |tx| {
             agent_pay::backend::sqlite::balance(tx, Asset::USD, &path)
         });
         let balance = read.await.unwrap();
@@ -152,19 +156,20 @@ async fn canceling_frees_the_money_of_what_can_be_repeated() {
     assert_eq!(books.balance().await, (60, 0));
     let (host, target) = (host(), Target::Task(claim.task.id));
     let control = books
+        .fresh
         .journal
         .control(&host, target, Control::cancel("enough"));
     assert_eq!(control.await.unwrap().changed, [claim.task.id]);
     assert_eq!(books.balance().await, (20, 0), "the mail may have gone out");
     let query = EventQuery::after(0).with_task(claim.task.id);
-    let records = books.journal.events(query).await.unwrap();
+    let records = books.fresh.journal.events(query).await.unwrap();
     let left: Vec<&str> = records
         .iter()
         .filter(|record| record.kind == "effect.abandoned")
         .map(|record| record.subject.as_str())
         .collect();
     assert_eq!(left, ["mail"], "which is on record");
-    books.journal.verify().await.unwrap();
+    books.fresh.journal.verify().await.unwrap();
 }
 
 #[tokio::test]
@@ -175,9 +180,12 @@ async fn a_fork_carries_no_money() {
         .await;
     let class = EffectClass::Idempotent;
     let pass = books.hold(&claim, "buy", class, "0.20 USD").await.unwrap();
-    let at = books.journal.verify().await.unwrap().records;
+    let at = books.fresh.journal.verify().await.unwrap().records;
     let host = host();
-    let fork = books.journal.fork(&host, books.run, at, "f".to_owned());
+    let fork = books
+        .fresh
+        .journal
+        .fork(&host, books.run, at, "f".to_owned());
     let fork = Books {
         run: fork.await.unwrap().id,
         ..books
@@ -199,23 +207,26 @@ async fn history_ends_where_a_payload_was_erased() {
         .submit(NewTask::new("root", "work", Value::Null))
         .await;
     let id = claim.task.id;
-    let at = books.journal.verify().await.unwrap().records;
-    let then = books.journal.task_at(id, at).await.unwrap();
+    let at = books.fresh.journal.verify().await.unwrap().records;
+    let then = books.fresh.journal.task_at(id, at).await.unwrap();
     assert_eq!(then.status, Status::Leased);
     let what = ErasePayloads::Record(at);
-    let erased = books.journal.erase(&host(), what).await.unwrap();
+    let erased = books.fresh.journal.erase(&host(), what).await.unwrap();
     assert_eq!(erased.payloads, 1);
-    let gone = books.journal.task_at(id, at).await.unwrap_err();
+    let gone = books.fresh.journal.task_at(id, at).await.unwrap_err();
     assert!(
         matches!(gone, Error::HistoryGone { seq, .. } if seq == at),
         "{gone:?}"
     );
     let host = host();
-    let fork = books.journal.fork(&host, books.run, at, "f".to_owned());
+    let fork = books
+        .fresh
+        .journal
+        .fork(&host, books.run, at, "f".to_owned());
     assert!(matches!(fork.await, Err(Error::HistoryGone { .. })));
-    let before = books.journal.task_at(id, at - 1).await.unwrap();
+    let before = books.fresh.journal.task_at(id, at - 1).await.unwrap();
     assert_eq!(before.status, Status::Ready, "what came before is there");
-    books.journal.verify().await.unwrap();
+    books.fresh.journal.verify().await.unwrap();
 }
 
 #[tokio::test]
@@ -227,23 +238,27 @@ async fn a_task_that_waits_for_nothing_goes_on() {
     let (id, run) = (claim.task.id, books.run);
     let deadline = Timestamp::from_unix_ms(i64::MAX / 2);
     let ask = NewRequest::new(run, id, "q", "?", &["yes", "no"], deadline);
-    books.journal.ask(&host(), ask).await.unwrap();
+    books.fresh.journal.ask(&host(), ask).await.unwrap();
     let (table, escalation) = (RecoveryTable::default(), Escalation::default());
     let policy = Policy::new(&table, "check", &escalation);
     let park = decide(&claim.task, Ended::Waiting, &policy).transition;
-    let parked = books.journal.finish(&host(), &claim.lease, park).await;
+    let parked = books
+        .fresh
+        .journal
+        .finish(&host(), &claim.lease, park)
+        .await;
     parked.unwrap();
-    assert_eq!(books.journal.stuck(run).await.unwrap(), []);
-    let lost = books.db.write::<_, store::Error, _>(|tx| {
+    assert_eq!(books.fresh.journal.stuck(run).await.unwrap(), []);
+    let lost = books.fresh.db.write::<_, store::Error, _>(|tx| {
         tx.sql()
             .execute("DELETE FROM orch_request", [])
             .map_err(sql("lose a question"))
     });
     assert_eq!(lost.await.unwrap(), 1);
-    let stuck = books.journal.stuck(run).await.unwrap();
+    let stuck = books.fresh.journal.stuck(run).await.unwrap();
     assert_eq!(stuck, [Stuck::new(id, Why::WaitsForNothing)]);
-    assert_eq!(books.journal.sweep(&host()).await.unwrap().reaped, 1);
-    let task = books.journal.task(id).await.unwrap();
+    assert_eq!(books.fresh.journal.sweep(&host()).await.unwrap().reaped, 1);
+    let task = books.fresh.journal.task(id).await.unwrap();
     assert_eq!(task.status, Status::Ready);
-    assert_eq!(books.journal.stuck(run).await.unwrap(), []);
+    assert_eq!(books.fresh.journal.stuck(run).await.unwrap(), []);
 }

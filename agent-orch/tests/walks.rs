@@ -1,27 +1,21 @@
 //! The laws of history over many random walks; a failing seed is printed.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+mod journal_common;
 
 use std::sync::Arc;
 
-use agent_core::store::{Config, Db, Durability};
-use agent_core::{Env, ManualClock, SeededEntropy, Timestamp};
-use agent_orch::backend::sqlite::Sqlite;
+use agent_core::store::Db;
 use agent_orch::conformance::{Subject, everything_ends, records_fold_to_what_is};
+use journal_common::Fresh;
 use tempfile::TempDir;
 
 /// As many as take a few seconds.
 const SEEDS: u64 = 24;
 
 async fn subject(seed: u64) -> (Subject, (Db, TempDir)) {
-    let dir = TempDir::new().unwrap();
-    let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(1_700_000_000_000)));
-    let entropy = Arc::new(SeededEntropy::new(seed));
-    let env = Env::new(Arc::<ManualClock>::clone(&clock), entropy);
-    let config = Config::new(dir.path().join("j.db")).with_durability(Durability::Nothing);
-    let db = Db::open(config, &env).await.unwrap();
-    let journal = Sqlite::open(db.clone(), env.clone()).await.unwrap();
-    (Subject::new(Arc::new(journal), clock, env), (db, dir))
+    let fresh = Fresh::open(seed).await;
+    let subject = Subject::new(Arc::new(fresh.journal), fresh.clock, fresh.env);
+    (subject, (fresh.db, fresh.dir))
 }
 
 #[tokio::test]
