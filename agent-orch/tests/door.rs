@@ -11,10 +11,9 @@ use std::time::Duration;
 use agent_core::{Classify, Effect, EffectClass, ErrorKind, Failure, Gate, Retry, Scope, Verdict};
 use agent_orch::{
     Acted, Action, BreakerPolicy, Class, Ended, Error, Fleet, NewTask, Rung, Status, Step,
-    Supervisor,
 };
 use async_trait::async_trait;
-use common::{Does, Rig, World, answer_all, end, fleet, records, submit};
+use common::{Does, Rig, World, answer_all, end, fleet, records, staff, submit};
 use serde_json::{Value, json};
 
 /// Asks about every effect of one action.
@@ -41,12 +40,6 @@ fn away() -> Error {
         "wait",
     );
     Error::Agent(failure)
-}
-
-fn staff(supervisor: Supervisor, work: Does) -> Supervisor {
-    supervisor
-        .with_agent("worker", move || work.clone())
-        .with_agent("checker", Does::accept)
 }
 
 fn one_worker() -> Fleet {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use agent_core::{Effect, EffectClass, Env, ManualClock, OsEntropy, Timestamp};
 use agent_orch::{Acted, Chaos, ClaimRequest, Ctx, Ended, FailPoint, Fault, Point, Result, Status};
-use common::{Does, Rig, World, answer_all, end, fleet, submit};
+use common::{Does, Rig, World, answer_all, end, fleet, staff, submit};
 use serde_json::json;
 
 /// One effect against a world that recognizes nothing: it notes every call it gets.
@@ -55,10 +55,7 @@ async fn cross(class: EffectClass, first: (Point, Fault), second: (Point, Fault)
     });
     let (stack, handle) = rig
         .start(fleet(), |supervisor| {
-            supervisor
-                .with_agent("worker", move || work.clone())
-                .with_agent("checker", Does::accept)
-                .with_chaos(chaos)
+            staff(supervisor, work).with_chaos(chaos)
         })
         .await;
     submit(&handle, 1).await;
@@ -138,10 +135,7 @@ async fn whoever_sleeps_past_its_lease_does_not_act() {
     });
     let (stack, handle) = rig
         .start(fleet(), |supervisor| {
-            supervisor
-                .with_agent("worker", move || work.clone())
-                .with_agent("checker", Does::accept)
-                .with_chaos(chaos)
+            staff(supervisor, work).with_chaos(chaos)
         })
         .await;
     submit(&handle, 1).await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use agent_core::EffectClass;
 use agent_orch::{Chaos, Ended, FailPoint, Fault, Point, Status};
-use common::{Does, Rig, World, end, fleet, records, submit};
+use common::{Does, Rig, World, end, fleet, records, staff, submit};
 use parking_lot::Mutex;
 use serde_json::json;
 
@@ -27,10 +27,7 @@ async fn run(chaos: Chaos, class: EffectClass, n_tasks: u32) -> (Arc<World>, u64
     let work = worker(&world, class);
     let (stack, handle) = rig
         .start(fleet(), |supervisor| {
-            supervisor
-                .with_agent("worker", move || work.clone())
-                .with_agent("checker", Does::accept)
-                .with_chaos(chaos)
+            staff(supervisor, work).with_chaos(chaos)
         })
         .await;
     submit(&handle, n_tasks).await;

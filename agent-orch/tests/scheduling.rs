@@ -16,7 +16,7 @@ use agent_orch::{
     Acted, Backoff, Ended, Error, Fleet, Limit, NewTask, Rate, RunHandle, Scheduling, Status,
     Supervisor,
 };
-use common::{Does, Rig, World, end, fleet, records, submit};
+use common::{Does, Rig, World, end, fleet, records, staff, submit};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -81,11 +81,7 @@ async fn work_is_announced_and_not_looked_for() {
     let (rig, world) = (Rig::with_env(env), Arc::new(World::default()));
     let work = acts(&world, "a", EffectClass::Pure);
     let (stack, handle) = rig
-        .start(pool_of(50), |supervisor| {
-            supervisor
-                .with_agent("worker", move || work.clone())
-                .with_agent("checker", Does::accept)
-        })
+        .start(pool_of(50), |supervisor| staff(supervisor, work))
         .await;
     for round in 0..20 {
         let tasks = (0..2).map(|n| NewTask::new(format!("{round}/{n}"), "work", Value::Null));

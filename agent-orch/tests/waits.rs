@@ -12,7 +12,7 @@ use agent_core::{
     Timestamp,
 };
 use agent_orch::{Ctx, Ended, RunHandle, Signal, Source, Status, Supervisor, Task, WaitId};
-use common::{Attempt, Does, Rig, end, fleet, records, submit};
+use common::{Attempt, Does, Rig, end, fleet, records, staff, submit};
 use serde_json::{Value, json};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -21,11 +21,7 @@ fn agents(
     does: impl for<'a> Fn(&'a Ctx, &'a Task) -> Attempt<'a> + Send + Sync + 'static,
 ) -> impl FnOnce(Supervisor) -> Supervisor {
     let worker = Does::new(does);
-    move |supervisor| {
-        supervisor
-            .with_agent("worker", move || worker.clone())
-            .with_agent("checker", Does::accept)
-    }
+    move |supervisor| staff(supervisor, worker)
 }
 
 fn signal(n: u32) -> Signal {

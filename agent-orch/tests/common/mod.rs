@@ -118,6 +118,13 @@ impl Agent for Does {
     }
 }
 
+/// Has `work` done by the workers, and whatever they did accepted.
+pub(crate) fn staff(supervisor: Supervisor, work: Does) -> Supervisor {
+    supervisor
+        .with_agent("worker", move || work.clone())
+        .with_agent("checker", Does::accept)
+}
+
 /// The outside: how often it was asked to do something, by idempotency key, in order.
 #[derive(Debug, Default)]
 pub(crate) struct World {

@@ -7,7 +7,7 @@ use agent_core::{EffectClass, ErrorKind};
 use agent_orch::{Action, Class, Ended, Fallback, Pool, RecoveryTable, Rung, Status};
 use serde_json::{Value, json};
 
-use super::common::{Does, Rig, World, answer_all, end, records, submit};
+use super::common::{Does, Rig, World, answer_all, end, records, staff, submit};
 use super::saga::{failure, tool, with_recovery};
 
 /// Works only with model `b`, or as the agent of pool `seniors`.
@@ -46,13 +46,7 @@ async fn fall_back(knows_b: bool) -> (Arc<World>, u64, Vec<Value>) {
     let seniors = seniors.with_verifier("check", None).with_grant("*:*");
     fleet = fleet.with_pool("seniors", seniors);
     let work = picky(&world, knows_b);
-    let (stack, handle) = rig
-        .start(fleet, |supervisor| {
-            supervisor
-                .with_agent("worker", move || work.clone())
-                .with_agent("checker", Does::accept)
-        })
-        .await;
+    let (stack, handle) = rig.start(fleet, |supervisor| staff(supervisor, work)).await;
     submit(&handle, 1).await;
     let progress = handle.settled().await.unwrap();
     let fell_back = records(&stack, "task.fell_back").await;
@@ -100,13 +94,7 @@ async fn a_parked_task_goes_on_when_somebody_says_so() {
             .with(Class::Transient, ladder.to_vec())
             .unwrap();
     });
-    let (stack, handle) = rig
-        .start(fleet, |supervisor| {
-            supervisor
-                .with_agent("worker", move || work.clone())
-                .with_agent("checker", Does::accept)
-        })
-        .await;
+    let (stack, handle) = rig.start(fleet, |supervisor| staff(supervisor, work)).await;
     submit(&handle, 1).await;
     let progress = handle.settled().await.unwrap();
     assert_eq!(progress.counts.of(Status::Parked), 1);
@@ -131,13 +119,7 @@ async fn classes_that_take_turns_use_up_the_retries_of_a_task() {
         Box::pin(async move { Err(failure(kinds[usize::try_from(n % 3).unwrap()])) })
     });
     let fleet = with_recovery(|recovery| recovery.retries_max = 4);
-    let (stack, handle) = rig
-        .start(fleet, |supervisor| {
-            supervisor
-                .with_agent("worker", move || work.clone())
-                .with_agent("checker", Does::accept)
-        })
-        .await;
+    let (stack, handle) = rig.start(fleet, |supervisor| staff(supervisor, work)).await;
     submit(&handle, 1).await;
     let progress = handle.settled().await.unwrap();
     assert_eq!(progress.counts.of(Status::Failed), 1);
@@ -162,13 +144,7 @@ async fn an_attempt_that_makes_the_identical_call_over_and_over_is_stuck() {
         let fail = vec![Rung::new(Action::Fail, 1)];
         recovery.ladders = RecoveryTable::empty().with(Class::Stuck, fail).unwrap();
     });
-    let (stack, handle) = rig
-        .start(fleet, |supervisor| {
-            supervisor
-                .with_agent("worker", move || work.clone())
-                .with_agent("checker", Does::accept)
-        })
-        .await;
+    let (stack, handle) = rig.start(fleet, |supervisor| staff(supervisor, work)).await;
     submit(&handle, 1).await;
     let progress = handle.settled().await.unwrap();
     assert_eq!(progress.counts.of(Status::Failed), 1);

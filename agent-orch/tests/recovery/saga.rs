@@ -11,7 +11,7 @@ use agent_orch::{
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::common::{Does, Rig, fleet, submit};
+use super::common::{Does, Rig, fleet, staff, submit};
 
 /// What was done and undone, in order.
 pub(super) type Log = Arc<Mutex<Vec<String>>>;
@@ -119,10 +119,7 @@ async fn start(
 ) -> Saga {
     let (stack, handle) = rig
         .start(fleet, |supervisor| {
-            undoing(supervisor, &log, n_failures)
-                .with_agent("worker", move || work.clone())
-                .with_agent("checker", Does::accept)
-                .with_chaos(chaos)
+            staff(undoing(supervisor, &log, n_failures), work).with_chaos(chaos)
         })
         .await;
     submit(&handle, 1).await;
