@@ -68,7 +68,7 @@ async fn open(dir: &tempfile::TempDir, durability: Durability, n_agents: u64) ->
         )
         .unwrap();
     for n in 0..n_agents {
-        let policy = limit("1000000000 USD lifetime").with_alone_up_to(usd(1_000));
+        let policy = limit("100000 USD lifetime").with_alone_up_to(usd(1_000));
         book = book.with(agent(n), policy).unwrap();
     }
     authority.apply(book, Principal::host()).await.unwrap();

@@ -76,7 +76,8 @@ Baselines, all in the same run and with the same durability (WAL, synchronous=FU
   store    one connection, one transaction per write, whatever the number of writers
   sandbox  the same guest on bare wasmtime: pooled instances, four host functions, no limits
   pay      one connection, one transaction per authorize+settle pair with as many rows written;
-           unlike the ledger it has nothing on disk when the money is about to be spent
+           unlike the ledger it has nothing on disk when the money is about to be spent;
+           authorize@1: one row of 100 bytes; @128: one transaction for each authorization
   memory   add: FTS5 insert, one transaction per call; search: FTS5 alone, or embedding and an
            exact scan alone
   orch     one connection, one transaction per step written after it happened; the journal hash-chains

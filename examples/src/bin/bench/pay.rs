@@ -1,5 +1,7 @@
 //! The ledger: authorize and settle, against plain rows.
 
+mod spend;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +67,7 @@ pub(crate) async fn run(bench: &Bench) -> Result<Vec<Measure>> {
             environment,
         ));
     }
+    measures.extend(spend::run(bench).await?);
     Ok(measures)
 }
 
