@@ -95,7 +95,8 @@ pub enum Error {
     #[error("line {line} of the import was refused")]
     #[non_exhaustive]
     Import {
-        /// The line, from 1. Where a store refuses a batch, its first line.
+        /// The line, from 1. Where a store refuses a batch, its first line; of another system's
+        /// file, the entry.
         line: u64,
         /// The cause.
         source: Box<Self>,

@@ -90,7 +90,7 @@ pub async fn prepare(
     if drafts.len() > Draft::BATCH_MAX {
         return Err(Error::invalid("drafts", "at most 1,000 in a call"));
     }
-    drafts.iter().try_for_each(check)?;
+    drafts.iter().try_for_each(Draft::check)?;
     let texts: Vec<String> = drafts.iter().map(|draft| draft.text.clone()).collect();
     let vectors = embed(env, embedder, scope, &texts).await?;
     let drafts = drafts
@@ -158,25 +158,28 @@ pub(crate) fn check_reason(reason: &str) -> Result<()> {
     }
 }
 
-fn check(draft: &Draft) -> Result<()> {
-    if draft.text.len() > Draft::TEXT_BYTES_MAX {
-        return Err(Error::invalid("text", "at most 65,536 bytes"));
+impl Draft {
+    /// Checks it against the limits.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.text.len() > Draft::TEXT_BYTES_MAX {
+            return Err(Error::invalid("text", "at most 65,536 bytes"));
+        }
+        if !self.text.chars().any(is_visible) {
+            return Err(Error::invalid("text", "it has no visible character"));
+        }
+        let names = [self.thread.as_deref(), self.channel.as_deref()];
+        check_parts(&self.metadata, names, &self.sources)?;
+        if self.supersedes.is_some() && !self.kind.is_record() {
+            return Err(Error::invalid("draft", "an event supersedes nothing"));
+        }
+        if self
+            .valid_to
+            .is_some_and(|to| self.valid_from.is_some_and(|from| to <= from))
+        {
+            return Err(Error::invalid("validity", "it ends after it begins"));
+        }
+        check_reason(self.reason.as_deref().unwrap_or_default())
     }
-    if !draft.text.chars().any(is_visible) {
-        return Err(Error::invalid("text", "it has no visible character"));
-    }
-    let names = [draft.thread.as_deref(), draft.channel.as_deref()];
-    check_parts(&draft.metadata, names, &draft.sources)?;
-    if draft.supersedes.is_some() && !draft.kind.is_record() {
-        return Err(Error::invalid("draft", "an event supersedes nothing"));
-    }
-    if draft
-        .valid_to
-        .is_some_and(|to| draft.valid_from.is_some_and(|from| to <= from))
-    {
-        return Err(Error::invalid("validity", "it ends after it begins"));
-    }
-    check_reason(draft.reason.as_deref().unwrap_or_default())
 }
 
 /// Checks labels, the names of thread and channel, and how many sources there are.

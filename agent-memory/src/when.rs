@@ -4,7 +4,7 @@ mod relative;
 
 use agent_core::Timestamp;
 
-pub(crate) use relative::{Named, dates};
+pub(crate) use relative::{Named, dates, days_from};
 
 const MONTHS: [&str; 12] = [
     "january",

@@ -349,7 +349,7 @@ fn civil(day: i64) -> (i64, i64, i64) {
 }
 
 /// Days since the epoch of a proleptic Gregorian date, by Howard Hinnant's `days_from_civil`.
-const fn days_from(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) const fn days_from(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let yoe = year.rem_euclid(400);
