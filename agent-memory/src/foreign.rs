@@ -1,11 +1,11 @@
 //! Memories of other systems, as drafts: exports of Mem0, agent files of Letta, items of a
-//! LangGraph store such as LangMem keeps.
+//! `LangGraph` store such as `LangMem` keeps.
 //!
 //! A file is read whole, at most [`BYTES_MAX`]; reading it changes nothing. What comes of it is
 //! added by [`MemoryStore::add`](crate::MemoryStore::add), and adding it again adds nothing: every
 //! draft has a key made of the other system's id and the text. Labels have the other system's name
 //! before theirs, so that none of them means anything to this crate. Times of an entry that cannot
-//! be read are left to the store. Errors are [`Error::Import`](crate::Error::Import) with the
+//! be read are left to the store. Errors are [`Error::Import`] with the
 //! number of the entry, from 1, and nothing of the file is returned.
 
 mod langgraph;
@@ -63,9 +63,8 @@ fn segment(part: &str) -> String {
     let is_dots = part.bytes().all(|byte| byte == b'.');
     let mut segment = String::with_capacity(part.len());
     for byte in part.bytes() {
-        let is_plain = byte.is_ascii_alphanumeric()
-            || b"-:@".contains(&byte)
-            || (byte == b'.' && !is_dots);
+        let is_plain =
+            byte.is_ascii_alphanumeric() || b"-:@".contains(&byte) || (byte == b'.' && !is_dots);
         if is_plain {
             segment.push(char::from(byte));
         } else {
@@ -124,11 +123,7 @@ impl Entry<'_> {
 
 /// Adds a label for each member of `labels` that a label can hold: texts, flags and whole numbers
 /// as they are, all else as its JSON. What is too long for a label, or one too many, is left out.
-fn labeled(
-    mut draft: Draft,
-    system: &str,
-    labels: &serde_json::Map<String, Json>,
-) -> Draft {
+fn labeled(mut draft: Draft, system: &str, labels: &serde_json::Map<String, Json>) -> Draft {
     for (name, value) in labels.iter().take(LABELS_MAX) {
         let name = format!("{system}.{name}");
         let value = match value {
@@ -151,7 +146,6 @@ fn labeled(
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -161,7 +161,7 @@ pub(crate) fn check_reason(reason: &str) -> Result<()> {
 impl Draft {
     /// Checks it against the limits.
     pub(crate) fn check(&self) -> Result<()> {
-        if self.text.len() > Draft::TEXT_BYTES_MAX {
+        if self.text.len() > Self::TEXT_BYTES_MAX {
             return Err(Error::invalid("text", "at most 65,536 bytes"));
         }
         if !self.text.chars().any(is_visible) {

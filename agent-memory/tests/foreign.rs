@@ -8,9 +8,7 @@ use agent_core::{Classify, ErrorKind, Principal, Scope};
 use agent_memory::backend::InMemory;
 use agent_memory::conformance::Bench;
 use agent_memory::foreign::{Foreign, langgraph, letta, mem0};
-use agent_memory::{
-    Kind, Listing, Memory, MemoryStore, Namespace, Result, Trust, Value,
-};
+use agent_memory::{Kind, Memory, MemoryStore, Namespace, Result, Trust, Value};
 
 /// Adds what was read, twice, and returns what is there by place.
 async fn imported(read: &[Foreign]) -> Vec<(String, Memory)> {
@@ -18,24 +16,18 @@ async fn imported(read: &[Foreign]) -> Vec<(String, Memory)> {
     let store = InMemory::new(bench.env, Arc::clone(&bench.embedder));
     let scope = Scope::new(Principal::host());
     let root = Namespace::new("import").unwrap();
-    let mut places = Vec::new();
+    let mut found = Vec::new();
     for round in 0..2 {
         for foreign in read {
             let at = foreign.place_below(&root).unwrap();
             let draft = foreign.draft.clone();
             let added = store.add(&scope, at.clone(), vec![draft]).await.unwrap();
             assert_eq!(added[0].is_new, round == 0, "twice adds nothing");
-            if !places.contains(&at) {
-                places.push(at);
+            if round == 0 {
+                let memory = store.get(&scope, at.clone(), added[0].id).await.unwrap();
+                found.push((at.as_str().to_owned(), memory));
             }
         }
-    }
-    let mut found = Vec::new();
-    for at in places {
-        let listing = Listing::new().with_retired();
-        let memories = store.list(&scope, at.clone(), listing).await.unwrap();
-        let place = at.as_str().to_owned();
-        found.extend(memories.into_iter().map(|memory| (place.clone(), memory)));
     }
     found
 }
@@ -49,7 +41,12 @@ async fn what_mem0_returns_is_read() {
     let file = include_bytes!("fixtures/mem0-get-all.json");
     let found = imported(&mem0(file).unwrap()).await;
     assert_eq!(found.len(), 2);
-    let of = |text: &str| found.iter().find(|(_, memory)| memory.text == text).unwrap();
+    let of = |text: &str| {
+        found
+            .iter()
+            .find(|(_, memory)| memory.text == text)
+            .unwrap()
+    };
     let (place, seats) = of("Ana prefers window seats.");
     assert_eq!(place, "import/user:ana");
     assert_eq!(seats.kind, Kind::Fact);
@@ -57,22 +54,29 @@ async fn what_mem0_returns_is_read() {
     assert_eq!(seats.metadata["mem0.category"], text("travel"));
     assert_eq!(seats.metadata["mem0.n"], Value::from(3));
     assert_eq!(seats.metadata["mem0.score"], text("0.5"));
-    assert!(seats.occurred_at < seats.recorded_at || seats.occurred_at > seats.recorded_at);
+    assert_eq!(seats.occurred_at.to_string(), "2026-11-25T15:36:18.721Z");
     let (place, moved) = of("I moved to Oslo.");
     assert_eq!(place, "import/user:ana/run:r1");
     assert_eq!(moved.metadata["mem0.role"], text("user"));
 }
 
 #[tokio::test]
-async fn points_of_mem0s_collection_give_the_same_texts() {
-    let file = include_bytes!("fixtures/mem0-points.json");
-    let mut texts: Vec<String> = imported(&mem0(file).unwrap())
-        .await
-        .into_iter()
-        .map(|(_, memory)| memory.text)
-        .collect();
-    texts.sort();
-    assert_eq!(texts, ["Ana prefers window seats.", "I moved to Oslo."]);
+async fn points_of_mem0s_collection_give_the_same_memories() {
+    let plain = |found: Vec<(String, Memory)>| {
+        let mut found: Vec<_> = found
+            .into_iter()
+            .map(|(place, memory)| (place, memory.text, memory.metadata, memory.occurred_at))
+            .collect();
+        found.sort();
+        found
+    };
+    let points = mem0(include_bytes!("fixtures/mem0-points.json")).unwrap();
+    let results = mem0(include_bytes!("fixtures/mem0-get-all.json")).unwrap();
+    assert_eq!(points.len(), 2);
+    assert_eq!(
+        plain(imported(&points).await),
+        plain(imported(&results).await)
+    );
 }
 
 #[tokio::test]
@@ -85,18 +89,35 @@ async fn agent_files_are_read_without_their_instructions() {
     let expected = [
         ("The user's name is Ana.", Kind::Fact, Trust::Normal),
         ("I am a friendly helper.", Kind::Fact, Trust::Normal),
-        ("My name is Ana and I live in Oslo.", Kind::Event, Trust::Normal),
+        (
+            "My name is Ana and I live in Oslo.",
+            Kind::Event,
+            Trust::Normal,
+        ),
         ("Nice to meet you, Ana.", Kind::Event, Trust::Normal),
         ("{\"status\": \"OK\"}", Kind::Event, Trust::Untrusted),
     ];
     assert_eq!(read, expected);
-    assert!(found.iter().all(|(place, _)| place == "import/agent:agent-0"));
+    assert!(
+        found
+            .iter()
+            .all(|(place, _)| place == "import/agent:agent-0")
+    );
     assert_eq!(found[0].1.metadata["letta.block"], text("human"));
     assert_eq!(found[2].1.metadata["letta.role"], text("user"));
-    assert_eq!(found[2].1.occurred_at.to_string(), "2025-03-01T08:00:01.000Z");
+    assert_eq!(
+        found[2].1.occurred_at.to_string(),
+        "2025-03-01T08:00:01.000Z"
+    );
     let found = imported(&letta(include_bytes!("fixtures/letta-v1.af")).unwrap()).await;
-    let texts: Vec<&str> = found.iter().map(|(_, memory)| memory.text.as_str()).collect();
-    assert_eq!(texts, ["The user's name is Ana.", "I live in Oslo.", "Noted."]);
+    let texts: Vec<&str> = found
+        .iter()
+        .map(|(_, memory)| memory.text.as_str())
+        .collect();
+    assert_eq!(
+        texts,
+        ["The user's name is Ana.", "I live in Oslo.", "Noted."]
+    );
 }
 
 #[tokio::test]
@@ -111,27 +132,44 @@ async fn items_of_a_store_are_read() {
         ("import/memories/ana", "Ana prefers dark mode.", Kind::Fact),
         ("import/memories/ana", "Ana works at Acme.", Kind::Fact),
         ("import/memories/ana", episode, Kind::Event),
-        ("import/1/memories", "{\"food_preference\":\"I like pizza\"}", Kind::Fact),
+        (
+            "import/1/memories",
+            "{\"food_preference\":\"I like pizza\"}",
+            Kind::Fact,
+        ),
     ];
     assert_eq!(read, expected);
-    assert_eq!(found[3].1.metadata["langgraph.food_preference"], text("I like pizza"));
+    assert_eq!(
+        found[3].1.metadata["langgraph.food_preference"],
+        text("I like pizza")
+    );
 }
 
 #[test]
 fn hostile_files_are_refused() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-    let readers: [fn(&[u8]) -> Result<Vec<Foreign>>; 3] = [mem0, letta, langgraph];
+    type Read = fn(&[u8]) -> Result<Vec<Foreign>>;
+    let readers: [Read; 3] = [mem0, letta, langgraph];
     for read in readers {
-        for bad in ["", "null", "1", "{", "{}", "[1]", "{\"results\": 1}", "\u{feff}[]", &deep] {
+        for bad in [
+            "",
+            "null",
+            "1",
+            "{",
+            "{}",
+            "[1]",
+            "{\"results\": 1}",
+            "\u{feff}[]",
+            &deep,
+        ] {
             let shown = bad.get(..bad.len().min(20)).unwrap();
             let error = read(bad.as_bytes()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid, "{shown}");
         }
         assert!(read(b"[{\"id\": \"\xff\"}]").is_err());
     }
-    let with = |memory: &str| {
-        format!("[{{\"id\":\"a\",\"memory\":\"ok\",\"user_id\":\"u\"}},{memory}]")
-    };
+    let with =
+        |memory: &str| format!("[{{\"id\":\"a\",\"memory\":\"ok\",\"user_id\":\"u\"}},{memory}]");
     let long = "x".repeat(70_000);
     for bad in [
         "{\"id\":\"b\",\"memory\":\"no owner\"}".to_owned(),
@@ -143,10 +181,13 @@ fn hostile_files_are_refused() {
         assert_eq!(error.kind(), ErrorKind::Invalid);
     }
     let hold = "{\"id\":\"b\",\"memory\":\"x\",\"user_id\":\"u\",\"created_at\":\"never\",
-        \"metadata\":{\"memory.hold\":true,\"n\u{7}\":1,\"deep\":{\"a\":[1]}}}";
+        \"metadata\":{\"memory.hold\":true,\"n\\u0007\":1,\"deep\":{\"a\":[1]}}}";
     let read = mem0(with(hold).as_bytes()).unwrap();
     let debug = format!("{:?}", read[1].draft);
-    assert!(debug.contains("\"mem0.memory.hold\""), "no label of this crate's: {debug}");
+    assert!(
+        debug.contains("\"mem0.memory.hold\""),
+        "no label of this crate's: {debug}"
+    );
     assert!(!debug.contains("n\\u{7}"));
 }
 

@@ -40,7 +40,9 @@ impl Reranker for Scripted {
             })),
             Self::AllAlike => Ok(by(|_| 1.0)),
             Self::TakesForever(clock) => {
-                clock.sleep_until(clock.now().after(Duration::from_secs(3_600))).await;
+                clock
+                    .sleep_until(clock.now().after(Duration::from_secs(3_600)))
+                    .await;
                 Ok(by(|_| 0.0))
             }
             Self::Fails => Err(agent_core::Error::backend(
@@ -67,12 +69,23 @@ impl Case {
     async fn new() -> Self {
         let bench = Bench::new();
         let store = InMemory::new(bench.env.clone(), Arc::clone(&bench.embedder));
-        let (scope, at) = (Scope::new(Principal::host()), Namespace::new("home").unwrap());
+        let (scope, at) = (
+            Scope::new(Principal::host()),
+            Namespace::new("home").unwrap(),
+        );
         for n in 0..20 {
             let text = format!("the crane lifted {}", "beams ".repeat(20 - n));
-            store.add_one(&scope, at.clone(), Draft::event(text)).await.unwrap();
+            store
+                .add_one(&scope, at.clone(), Draft::event(text))
+                .await
+                .unwrap();
         }
-        Self { bench, store, scope, at }
+        Self {
+            bench,
+            store,
+            scope,
+            at,
+        }
     }
 
     fn query(&self) -> Query {
@@ -104,7 +117,11 @@ async fn a_reranker_orders_more_than_is_returned() {
     let recall = Recall::new(case.query()).with_reranker(Arc::new(Scripted::ShortestFirst), TIME);
     let recalled = case.run(recall).await;
     assert!(matches!(recalled.order, Order::Reranked));
-    let lengths: Vec<usize> = recalled.hits.iter().map(|hit| hit.memory.text.len()).collect();
+    let lengths: Vec<usize> = recalled
+        .hits
+        .iter()
+        .map(|hit| hit.memory.text.len())
+        .collect();
     let shortest = "the crane lifted ".len() + "beams ".len();
     let expected: Vec<usize> = (0..5).map(|n| shortest + n * "beams ".len()).collect();
     assert_eq!(lengths, expected);
@@ -138,8 +155,14 @@ async fn tokens_are_never_more_than_the_budget() {
     let counter = Arc::new(BytesPerToken::default());
     for budget in [0, 1, 10, 17, 40, 10_000] {
         let tokens = Arc::<BytesPerToken>::clone(&counter);
-        let recalled = case.run(Recall::new(case.query()).with_tokens(budget, tokens)).await;
-        let n: usize = recalled.hits.iter().map(|hit| counter.count(&hit.memory.text)).sum();
+        let recalled = case
+            .run(Recall::new(case.query()).with_tokens(budget, tokens))
+            .await;
+        let n: usize = recalled
+            .hits
+            .iter()
+            .map(|hit| counter.count(&hit.memory.text))
+            .sum();
         assert!(n <= budget, "{n} of {budget}");
         assert_eq!(recalled.hits.len() + recalled.n_left_out, 5);
     }

@@ -1,4 +1,4 @@
-//! LangGraph: items of a store as `Item.dict()` gives them, which is where LangMem keeps memories.
+//! `LangGraph`: items of a store as `Item.dict()` gives them, which is where `LangMem` keeps memories.
 
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
@@ -24,7 +24,7 @@ struct Item {
 }
 
 /// Reads items, as a list or as the `items` of a search. The owner is the namespace. The text is
-/// the `content` of a value, or its `content` in turn where LangMem keeps a typed memory; a value
+/// the `content` of a value, or its `content` in turn where `LangMem` keeps a typed memory; a value
 /// without one is kept as its JSON. A value of `kind` `Episode` is an event, any other a fact.
 ///
 /// # Errors

@@ -78,17 +78,27 @@ pub fn letta(json: &[u8]) -> Result<Vec<Foreign>> {
             let blocks = blocks.unwrap_or_default();
             for agent in agents {
                 let ids = agent.block_ids.unwrap_or_default();
-                let own = blocks.iter().filter(|block| {
-                    block.id.as_ref().is_some_and(|id| ids.contains(id))
-                });
-                read(&agent.id, own, &agent.messages.unwrap_or_default(), &mut found)?;
+                let own = blocks
+                    .iter()
+                    .filter(|block| block.id.as_ref().is_some_and(|id| ids.contains(id)));
+                read(
+                    &agent.id,
+                    own,
+                    &agent.messages.unwrap_or_default(),
+                    &mut found,
+                )?;
             }
         }
         File::Agent {
             name,
             core_memory,
             messages,
-        } => read(&name, core_memory.iter(), &messages.unwrap_or_default(), &mut found)?,
+        } => read(
+            &name,
+            core_memory.iter(),
+            &messages.unwrap_or_default(),
+            &mut found,
+        )?,
     }
     Ok(found)
 }
@@ -102,7 +112,10 @@ fn read<'b>(
     let mut n = 0;
     for block in blocks {
         n += 1;
-        let id = format!("{agent}/block/{}", block.id.as_deref().unwrap_or(&block.label));
+        let id = format!(
+            "{agent}/block/{}",
+            block.id.as_deref().unwrap_or(&block.label)
+        );
         for text in pieces(&block.value) {
             let entry = Entry {
                 system: "letta",

@@ -21,7 +21,7 @@ struct Scroll {
     points: Vec<Point>,
 }
 
-/// A point of the collection; the memory's parts are its payload.
+/// A point of the collection; its payload holds the memory's parts beside its labels.
 #[derive(Deserialize)]
 struct Point {
     id: Json,
@@ -32,8 +32,11 @@ struct Point {
 struct Payload {
     data: String,
     #[serde(flatten)]
-    rest: Rest,
+    rest: Map<String, Json>,
 }
+
+/// Members of a payload that are no labels of the memory.
+const OWN: [&str; 4] = ["hash", "updated_at", "text_lemmatized", "metadata"];
 
 #[derive(Deserialize)]
 struct Item {
@@ -91,7 +94,28 @@ fn of_point(point: Point) -> (String, String, Rest) {
         Json::String(id) => id,
         other => other.to_string(),
     };
-    (id, point.payload.data, point.payload.rest)
+    let mut labels = point.payload.rest;
+    let mut text = |name: &str| match labels.remove(name) {
+        Some(Json::String(text)) => Some(text),
+        _ => None,
+    };
+    let rest = Rest {
+        created_at: text("created_at"),
+        user_id: text("user_id"),
+        agent_id: text("agent_id"),
+        run_id: text("run_id"),
+        actor_id: text("actor_id"),
+        role: text("role"),
+        metadata: None,
+    };
+    for name in OWN {
+        labels.remove(name);
+    }
+    let rest = Rest {
+        metadata: Some(labels),
+        ..rest
+    };
+    (id, point.payload.data, rest)
 }
 
 fn of_parts(id: &str, text: &str, rest: Rest) -> Result<Foreign> {
@@ -108,7 +132,11 @@ fn of_parts(id: &str, text: &str, rest: Rest) -> Result<Foreign> {
             labels.insert(name.to_owned(), Json::String(value));
         }
     }
-    let owner = [("user", rest.user_id), ("agent", rest.agent_id), ("run", rest.run_id)];
+    let owner = [
+        ("user", rest.user_id),
+        ("agent", rest.agent_id),
+        ("run", rest.run_id),
+    ];
     let owner: Vec<String> = owner
         .into_iter()
         .filter_map(|(what, id)| Some(format!("{what}:{}", id?)))

@@ -9,7 +9,11 @@ use crate::when::days_from;
 pub(super) fn parse(text: &str) -> Option<Timestamp> {
     let (date, time) = text.split_once(['T', 't', ' '])?;
     let mut date = date.splitn(3, '-');
-    let (year, month, day) = (number(date.next()?, 4)?, number(date.next()?, 2)?, number(date.next()?, 2)?);
+    let (year, month, day) = (
+        number(date.next()?, 4)?,
+        number(date.next()?, 2)?,
+        number(date.next()?, 2)?,
+    );
     let (time, offset_s) = offset(time)?;
     let (clock, fraction) = time.split_once('.').map_or((time, ""), |parts| parts);
     let mut clock = clock.splitn(3, ':');
@@ -53,7 +57,11 @@ fn number(text: &str, n_digits: usize) -> Option<i64> {
 }
 
 const fn days_in(year: i64, month: i64) -> i64 {
-    let next = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+    let next = if month == 12 {
+        (year + 1, 1)
+    } else {
+        (year, month + 1)
+    };
     days_from(next.0, next.1, 1) - days_from(year, month, 1)
 }
 
@@ -73,9 +81,16 @@ mod tests {
             assert_eq!(parse(text), Some(Timestamp::from_unix_ms(ms)), "{text}");
         }
         for text in [
-            "", "yesterday", "2024-13-01T00:00:00Z", "2023-02-29T00:00:00Z", "2024-01-01",
-            "2024-01-01T25:00:00Z", "2024-01-01T00:00:00+1", "2024-01-01T00:00:00.x",
-            "20240-01-01T00:00:00Z", "2024-01-01T00:00:00\u{661}",
+            "",
+            "yesterday",
+            "2024-13-01T00:00:00Z",
+            "2023-02-29T00:00:00Z",
+            "2024-01-01",
+            "2024-01-01T25:00:00Z",
+            "2024-01-01T00:00:00+1",
+            "2024-01-01T00:00:00.x",
+            "20240-01-01T00:00:00Z",
+            "2024-01-01T00:00:00\u{661}",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }
