@@ -125,6 +125,8 @@ pub struct Decision {
     pub from: Timestamp,
     /// Until when a new record holds.
     pub to: Option<Timestamp>,
+    /// From when the belief that is superseded holds again: it was said again then.
+    pub resumes_at: Option<Timestamp>,
     /// The events it rests on.
     pub evidence: Vec<MemoryId>,
 }

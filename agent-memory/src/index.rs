@@ -5,6 +5,7 @@
 mod fuse;
 mod graph;
 mod keywords;
+mod labels;
 mod numbers;
 mod rank;
 mod tokens;
@@ -16,15 +17,17 @@ use agent_core::{Embedder, Timestamp};
 
 use crate::as_of::View;
 use crate::memory::{Kind, MemoryId, Trust};
-use crate::metadata::{Metadata, Value, label};
+use crate::metadata::{Metadata, label};
 use crate::query::{Facts, Filter, Listing};
 use crate::relation::{Node, Path, Relation, RelationVersion, Walk};
 use graph::Graph;
 use keywords::Keywords;
+use labels::Labels;
 use tokens::Tokens;
 use vectors::Vectors;
 
 pub(crate) use fuse::{Plan, Scored};
+pub(crate) use labels::INDEXED;
 pub(crate) use numbers::from_count;
 pub(crate) use vectors::Quantized;
 #[cfg(feature = "hnsw")]
@@ -98,23 +101,6 @@ struct Thread {
     rows: Vec<usize>,
 }
 
-/// The slot that labels name.
-fn slot_of(labels: &Metadata) -> Option<&str> {
-    match labels.get(label::SLOT) {
-        Some(Value::Text(slot)) => Some(slot),
-        _ => None,
-    }
-}
-
-fn leave(slots: &mut HashMap<String, Vec<usize>>, slot: &str, row: usize) {
-    if let Some(rows) = slots.get_mut(slot) {
-        rows.retain(|other| *other != row);
-        if rows.is_empty() {
-            slots.remove(slot);
-        }
-    }
-}
-
 /// The index of one namespace.
 pub(crate) struct Partition {
     limits: Limits,
@@ -132,8 +118,7 @@ pub(crate) struct Partition {
     /// None if the embedder has no vectors of tokens, or words are not indexed here.
     tokens: Option<Tokens>,
     graph: Graph,
-    /// Rows by the slot they fill, in their order.
-    slots: HashMap<String, Vec<usize>>,
+    labels: Labels,
     #[cfg(feature = "sqlite")]
     last_seq: i64,
 }
@@ -160,7 +145,7 @@ impl Partition {
                 .filter(|_| has_words)
                 .map(Tokens::new),
             graph: Graph::default(),
-            slots: HashMap::new(),
+            labels: Labels::default(),
             #[cfg(feature = "sqlite")]
             last_seq: 0,
         }
@@ -211,9 +196,7 @@ impl Partition {
             tokens.push(new.text);
         }
         self.by_id.insert(new.id, n);
-        if let Some(slot) = slot_of(&new.metadata) {
-            self.slots.entry(slot.to_owned()).or_default().push(n);
-        }
+        self.labels.insert(n, &new.metadata);
         self.rows.push(Row {
             id: new.id,
             seq: new.seq,
@@ -280,18 +263,8 @@ impl Partition {
             return;
         };
         let old = std::mem::replace(&mut row.metadata, labels);
-        let (old, new) = (slot_of(&old), slot_of(&row.metadata));
-        if old == new {
-            return;
-        }
-        if let Some(slot) = old {
-            leave(&mut self.slots, slot, n);
-        }
-        if let Some(slot) = new {
-            let rows = self.slots.entry(slot.to_owned()).or_default();
-            let place = rows.partition_point(|other| *other < n);
-            rows.insert(place, n);
-        }
+        self.labels.remove(n, &old);
+        self.labels.insert(n, &row.metadata);
     }
 
     /// The memories of a page, in the order of their ids.
@@ -302,9 +275,9 @@ impl Partition {
                 && self.is_eligible(*row, &listing.filter, view, listing.is_with_quarantined)
         };
         let key = |(_, row): (usize, &Row)| (row.id, row.seq);
-        let mut found: Vec<(MemoryId, i64)> = match listing.filter.slot() {
-            Some(slot) => {
-                let rows = self.slots.get(slot).into_iter().flatten();
+        let mut found: Vec<(MemoryId, i64)> = match listing.filter.indexed() {
+            Some((name, value)) => {
+                let rows = self.labels.rows(name, value).iter();
                 let rows = rows.filter_map(|n| Some((*n, self.rows.get(*n)?)));
                 rows.filter(passes).map(key).collect()
             }
@@ -373,9 +346,7 @@ impl Partition {
         };
         row.is_alive = false;
         let labels = std::mem::take(&mut row.metadata);
-        if let Some(slot) = slot_of(&labels) {
-            leave(&mut self.slots, slot, n);
-        }
+        self.labels.remove(n, &labels);
         let Some(thread) = row.thread.take() else {
             return;
         };

@@ -27,6 +27,8 @@ mod relation;
 pub mod safety;
 mod store;
 mod terms;
+#[cfg(feature = "conformance")]
+pub mod timelines;
 mod validity;
 mod when;
 

@@ -6,8 +6,9 @@ use agent_core::Timestamp;
 
 use crate::as_of::AsOf;
 use crate::error::{Error, Result};
+use crate::index::INDEXED;
 use crate::memory::{Kind, Memory, MemoryId, Trust};
-use crate::metadata::{self, Metadata, Value, label};
+use crate::metadata::{self, Metadata, Value};
 use crate::namespace::Namespace;
 
 /// A test of one label.
@@ -131,11 +132,13 @@ impl Filter {
         })
     }
 
-    /// The slot that the filter demands, if it does.
-    pub(crate) fn slot(&self) -> Option<&str> {
-        self.labels.iter().find_map(|(name, test)| match test {
-            Test::Is(Value::Text(slot)) if name == label::SLOT => Some(slot.as_str()),
-            _ => None,
+    /// A label with an index that the filter demands, and the value.
+    pub(crate) fn indexed(&self) -> Option<(&'static str, &str)> {
+        INDEXED.into_iter().find_map(|indexed| {
+            self.labels.iter().find_map(|(name, test)| match test {
+                Test::Is(Value::Text(value)) if name == indexed => Some((indexed, value.as_str())),
+                _ => None,
+            })
         })
     }
 

@@ -224,6 +224,17 @@ async fn a_belief_said_again_outlives_what_arrives_late() {
     assert_eq!(profile(&curator).await, ["home = Rome"]);
 }
 
+/// A belief that turns out to be older keeps that it was said again.
+#[tokio::test]
+async fn a_belief_extended_backwards_outlives_what_arrives_late() {
+    let (_bench, curator) = in_memory();
+    for (value, said) in [("Rome", 30), ("Rome", 10), ("Oslo", 20)] {
+        apply(&curator, home_is(value, said)).await;
+    }
+    assert_eq!(profile(&curator).await, ["home = Rome"]);
+    assert_eq!(home_at(&curator, 25).await.as_deref(), Some("Oslo"));
+}
+
 #[tokio::test]
 async fn a_less_trusted_claim_does_not_override_a_more_trusted_one() {
     let (_bench, curator) = in_memory();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use agent_core::{Classify, ErrorKind};
 
 use super::{START, Subject, home, somebody};
+use crate::curate::labels::SUBJECT;
 use crate::{
     Draft, Error, Filter, Kind, Listing, MemoryId, Namespace, Query, Relabel, Selection, Test,
     Value, Verb, label,
@@ -213,14 +214,22 @@ pub async fn pages_list_every_memory_once(subject: Subject) {
     assert!(page.expect("a page").is_empty());
 }
 
-/// A slot lists what fills it, as labels change and memories go.
+/// A slot lists what fills it and a subject what is about it, as labels change and memories go.
 pub async fn a_slot_lists_what_fills_it(subject: Subject) {
     let (store, scope, at) = (&subject.store, somebody(), home());
     let slot = |name: &str| {
         let filter = Filter::new().label(label::SLOT, Test::Is(name.into()));
         store.list(&scope, at.clone(), Listing::new().with_filter(filter))
     };
-    let put = |text: &str| Draft::fact(text).with_label(label::SLOT, "ana/home");
+    let put = |text: &str| {
+        Draft::fact(text)
+            .with_label(label::SLOT, "ana/home")
+            .with_label(SUBJECT, "ana")
+    };
+    let of_ana = |filter: Filter| {
+        let filter = filter.label(SUBJECT, Test::Is("ana".into()));
+        store.list(&scope, at.clone(), Listing::new().with_filter(filter))
+    };
     let rome = subject.put(&scope, &at, put("Rome")).await;
     let oslo = subject.put(&scope, &at, put("Oslo")).await;
     assert_eq!(slot("ana/home").await.expect("a page").len(), 2);
@@ -246,4 +255,11 @@ pub async fn a_slot_lists_what_fills_it(subject: Subject) {
         .await
         .expect("erased");
     assert!(slot("ana/home").await.expect("a page").is_empty());
+    let left = of_ana(Filter::new()).await.expect("a page");
+    assert_eq!((left.len(), left[0].id), (1, rome));
+    let events = of_ana(Filter::new().kind(Kind::Event)).await;
+    assert!(
+        events.expect("a page").is_empty(),
+        "the rest of the filter holds"
+    );
 }

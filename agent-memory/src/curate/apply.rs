@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use agent_core::Scope;
 
-use super::draft::{draft, slot_key, state_key, value_key};
+use super::draft::{draft, resumed, slot_key, state_key, value_key};
 use super::{Action, Belief, Curator, Decision, Neighbour, Reason, Snapshot, decide, labels};
 use crate::error::{Error, Result};
 use crate::extract::{Candidate, Cardinality, Claim, Slot, normalized};
@@ -123,8 +123,12 @@ impl<S: MemoryStore> Curator<S> {
                 Action::Add | Action::Retract(_) => None,
             };
             let draft = draft(candidate, &decision, old.as_ref());
-            let draft = draft.with_key(state_key(&slot, &records, n_erased)?);
-            match self.store.add(scope, at.clone(), vec![draft]).await {
+            let mut drafts = vec![draft.with_key(state_key(&slot, &records, n_erased)?)];
+            if let Some(resumed) = old.as_ref().and_then(|old| resumed(old, &decision)) {
+                let key = state_key(&format!("{slot}\nresumed"), &records, n_erased)?;
+                drafts.push(resumed.with_key(key));
+            }
+            match self.store.add(scope, at.clone(), drafts).await {
                 Ok(added) => {
                     let record = added.first().filter(|added| added.is_new);
                     if let Some(record) = record.map(|added| added.id) {

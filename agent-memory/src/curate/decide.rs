@@ -156,6 +156,7 @@ fn plain(candidate: &Candidate, action: Action, reason: Reason) -> Decision {
         reason,
         from: candidate.from,
         to: candidate.to,
+        resumes_at: None,
         evidence: Vec::new(),
     }
 }
@@ -203,6 +204,7 @@ fn is(snapshot: &Snapshot, candidate: &Candidate, value: &str) -> Decision {
     }
     // A belief that was said again later holds again from then; what is late lies within it.
     let again = current
+        .filter(|current| current.to.is_none_or(|to| current.confirmed_at < to))
         .map(|current| current.confirmed_at)
         .filter(|again| *again > claimed_at);
     let until = match (next.map(|next| next.from), again) {
@@ -214,14 +216,16 @@ fn is(snapshot: &Snapshot, candidate: &Candidate, value: &str) -> Decision {
         (to, until) => to.or(until),
     };
     let (action, reason) = match current {
-        Some(_) if again.is_some() => (Action::Add, Reason::Late),
-        Some(current) if next.is_some() => (Action::Supersede(current.id), Reason::Late),
+        Some(current) if next.is_some() || again.is_some() => {
+            (Action::Supersede(current.id), Reason::Late)
+        }
         Some(current) => (Action::Supersede(current.id), Reason::Contradicts),
         None if next.is_some() => (Action::Add, Reason::Late),
         None => (Action::Add, Reason::New),
     };
     Decision {
         to,
+        resumes_at: again,
         ..decided(action, reason)
     }
 }

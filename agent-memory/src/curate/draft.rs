@@ -2,7 +2,7 @@
 
 use agent_core::{Digest, IdempotencyKey, Timestamp};
 
-use super::{Action, Decision, labels};
+use super::{Action, Belief, Decision, labels};
 use crate::error::{Error, Result};
 use crate::extract::{Candidate, Cardinality, Claim, Slot, normalized};
 use crate::memory::{Draft, Memory, MemoryId};
@@ -62,6 +62,8 @@ pub(super) fn draft(candidate: &Candidate, decision: &Decision, old: Option<&Mem
     if let (Action::Update(_), Some(old)) = (decision.action, old) {
         // What says the same rests on the evidence of both.
         sources.extend(&old.provenance.sources);
+        let confirmed_at = Belief::of(old).confirmed_at.max(candidate.said_at);
+        draft = draft.with_label(labels::CONFIRMED_AT, confirmed_at.as_unix_ms());
     }
     sources.sort_unstable();
     sources.dedup();
@@ -71,6 +73,23 @@ pub(super) fn draft(candidate: &Candidate, decision: &Decision, old: Option<&Mem
         Action::Update(id) | Action::Supersede(id) => draft.superseding(id),
         Action::Add | Action::Retract(_) | Action::Noop(_) => draft,
     }
+}
+
+/// What a superseded belief goes on as, from when it was said again.
+pub(super) fn resumed(old: &Memory, decision: &Decision) -> Option<Draft> {
+    let from = decision.resumes_at?;
+    let belief = Belief::of(old);
+    let mut draft = Draft::new(old.kind, old.text.clone())
+        .occurred_at(from)
+        .valid(from, old.valid_to)
+        .with_trust(old.provenance.trust)
+        .because("RESUME: it was said again after what arrived late");
+    draft.metadata.clone_from(&old.metadata);
+    draft = draft.with_label(labels::CONFIRMED_AT, belief.confirmed_at.as_unix_ms());
+    draft.channel.clone_from(&old.provenance.channel);
+    draft.thread.clone_from(&old.thread);
+    draft.sources.clone_from(&old.provenance.sources);
+    Some(draft)
 }
 
 fn cut(text: &str, bytes_max: usize) -> String {
