@@ -5,8 +5,9 @@ use agent_core::Timestamp;
 /// The moment a question is about, in the world and in what was known (Snodgrass: valid time and
 /// transaction time).
 ///
-/// What was erased is gone at every moment: erasure takes it out of the past, too. Scores are
-/// those of the present index; which memories may be found is decided as of the moment.
+/// What was erased is gone at every moment: erasure takes it out of the past, too. Labels are those
+/// of the present: their earlier values are not kept. Scores are those of the present index; which
+/// memories may be found is decided as of the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct AsOf {

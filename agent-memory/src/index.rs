@@ -289,8 +289,11 @@ impl Partition {
                 .map(key)
                 .collect(),
         };
+        if found.len() > listing.limit {
+            found.select_nth_unstable(listing.limit.saturating_sub(1));
+            found.truncate(listing.limit);
+        }
         found.sort_unstable();
-        found.truncate(listing.limit);
         found
     }
 

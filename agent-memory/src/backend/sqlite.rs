@@ -57,8 +57,8 @@ impl Config {
     }
 
     /// Names the embedder the store was used with before. What it embedded is searched with it until
-    /// [`Sqlite::embed_again`] has embedded all of it by the present one. Default: none; then what
-    /// another embedder embedded is found by its words.
+    /// [`Sqlite::embed_again`] has embedded all of it by the present one, and a search fails if it
+    /// does. Default: none; then what another embedder embedded is found by its words.
     #[must_use]
     pub fn with_former_embedder(mut self, embedder: Arc<dyn Embedder>) -> Self {
         self.former = Some(embedder);

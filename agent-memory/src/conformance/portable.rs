@@ -55,6 +55,11 @@ async fn fill(store: &Arc<dyn Portable>, bench: &Bench) -> [MemoryId; 3] {
     relate(vec![lives().with_weight(0.7)])
         .await
         .expect("replaced");
+    for weight in [0.2, 0.9, 0.2, 0.9] {
+        relate(vec![lives().with_weight(weight)])
+            .await
+            .expect("replaced");
+    }
     let now = bench.env.clock.now();
     store
         .retire(&scope, at.clone(), seat, now, "no more".to_owned())

@@ -68,8 +68,15 @@ impl Graph {
                     && edge.valid_from == valid_from
             })
             .map(|edge| edge.id());
-        if let Some(edge) = replaced.and_then(|edge| self.graph.edge_weight_mut(edge)) {
-            edge.known_to = Some(version.known_from);
+        if let Some(edge) = replaced {
+            match self.graph.edge_weight_mut(edge) {
+                // Replaced in the moment it was added, it was never known.
+                Some(old) if old.known_from == version.known_from => {
+                    self.graph.remove_edge(edge);
+                }
+                Some(old) => old.known_to = Some(version.known_from),
+                None => {}
+            }
         }
         self.n_inserted += 1;
         let edge = Edge {

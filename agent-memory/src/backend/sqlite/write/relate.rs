@@ -67,6 +67,20 @@ fn put(at: &At<'_, '_>, relation: &Relation) -> Result<()> {
     let (from, to) = (relation.from.to_string(), relation.to.to_string());
     let valid_from = relation.valid_from.unwrap_or(now).as_unix_ms();
     let seq = at.record(RELATED, &Note::default())?;
+    // Replaced in the moment it was added, a version was never known.
+    at.run(
+        "DELETE FROM memory_relation WHERE partition = ?1 AND from_node = ?2
+             AND label = ?3 AND to_node = ?4 AND valid_from_ms = ?5 AND known_to_ms IS NULL
+             AND known_from_ms = ?6",
+        &[
+            &at.partition,
+            &from,
+            &relation.label,
+            &to,
+            &valid_from,
+            &now.as_unix_ms(),
+        ],
+    )?;
     at.run(
         "UPDATE memory_relation SET known_to_ms = ?6 WHERE partition = ?1 AND from_node = ?2
              AND label = ?3 AND to_node = ?4 AND valid_from_ms = ?5 AND known_to_ms IS NULL",
