@@ -1,6 +1,6 @@
 //! Curation on generated timelines: as typed claims every belief is right; in words it is scored.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::print_stdout, reason = "the scores are to be read")]
 
 use agent_memory::timelines::{Score, Style, Timeline, Told, rules, score};
 
