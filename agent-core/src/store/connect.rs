@@ -19,6 +19,10 @@ const LOG_BYTES_KEPT: u32 = 64 << 20;
 /// commits touch are moved once, so a longer log costs less a commit; this one fits the size the
 /// log is cut back to.
 const LOG_PAGES: u32 = 8_192;
+/// How much of the file the writer keeps in memory at most, in KiB: the indexes of a million
+/// scattered keys, so that a look-up costs the same when a store has grown. Readers, of which there
+/// are several, keep 8 MiB.
+const PAGES_KIB: u32 = 65_536;
 /// Marks the file as a store of this crate (`AgDb`), so that another program's database is not
 /// taken for one.
 const APPLICATION_ID: i32 = 0x4167_4462;
@@ -58,7 +62,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, Error> {
         .map(|_| {
             let reader = connect(config)?;
             reader
-                .execute_batch("PRAGMA query_only=ON")
+                .execute_batch("PRAGMA query_only=ON; PRAGMA cache_size=-8192")
                 .map_err(sql("make a connection read-only"))?;
             Confined::new(reader)
         })
@@ -152,7 +156,8 @@ fn connect(config: &Config) -> Result<Connection, Error> {
     let settings = format!(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; PRAGMA foreign_keys=ON;
          PRAGMA temp_store=MEMORY; PRAGMA secure_delete=ON; PRAGMA trusted_schema=OFF;
-         PRAGMA journal_size_limit={LOG_BYTES_KEPT}; PRAGMA wal_autocheckpoint={LOG_PAGES};"
+         PRAGMA journal_size_limit={LOG_BYTES_KEPT}; PRAGMA wal_autocheckpoint={LOG_PAGES};
+         PRAGMA cache_size=-{PAGES_KIB};"
     );
     connection
         .execute_batch(&settings)
