@@ -132,6 +132,20 @@ pub enum Error {
         /// The cause.
         source: agent_core::store::Error,
     },
+    /// The PostgreSQL server refused, failed, or could not be reached.
+    #[cfg(feature = "postgres")]
+    #[error("the database failed to {operation}")]
+    #[non_exhaustive]
+    Database {
+        /// What was being done.
+        operation: &'static str,
+        /// What a caller can decide on.
+        kind: ErrorKind,
+        /// What is known about the effect.
+        retry: Retry,
+        /// The cause.
+        source: agent_core::BoxError,
+    },
     /// Stored or bundled data does not have the form it was written in.
     #[error("damaged data: {found}")]
     #[non_exhaustive]
@@ -187,6 +201,8 @@ impl Classify for Error {
             }
             #[cfg(feature = "sqlite")]
             Self::Store { source } => source.kind(),
+            #[cfg(feature = "postgres")]
+            Self::Database { kind, .. } => *kind,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
         }
     }
@@ -201,6 +217,8 @@ impl Classify for Error {
             Self::Import { source, .. } => source.retry(),
             #[cfg(feature = "sqlite")]
             Self::Store { source } => source.retry(),
+            #[cfg(feature = "postgres")]
+            Self::Database { retry, .. } => *retry,
             _ => Retry::Never,
         }
     }
@@ -224,6 +242,8 @@ impl Classify for Error {
             Self::Stopped { .. } => "memory.stopped",
             #[cfg(feature = "sqlite")]
             Self::Store { source } => source.code(),
+            #[cfg(feature = "postgres")]
+            Self::Database { .. } => "memory.database",
             Self::Corrupt { .. } => "memory.corrupt",
         }
     }
@@ -247,6 +267,12 @@ impl Classify for Error {
             Self::Stopped { .. } => "start the call again if it is still wanted",
             #[cfg(feature = "sqlite")]
             Self::Store { source } => return source.fix(),
+            #[cfg(feature = "postgres")]
+            Self::Database { retry, .. } => match retry {
+                Retry::Safe => "repeat the call; nothing was changed",
+                Retry::Unknown => "repeat the call with the same idempotency keys",
+                _ => "see the cause; it is for the operator of the database",
+            },
             Self::Corrupt { .. } => "restore a backup of the data directory",
         })
     }

@@ -34,7 +34,7 @@ pub(crate) use vectors::Quantized;
 pub(crate) use vectors::hnsw::Ann;
 
 /// Erased rows are swept out by a rebuild when they are this many and a fifth of all.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 const DEAD_MIN: usize = 1_024;
 
 /// When which index is used.
@@ -119,7 +119,7 @@ pub(crate) struct Partition {
     tokens: Option<Tokens>,
     graph: Graph,
     labels: Labels,
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     last_seq: i64,
 }
 
@@ -146,18 +146,18 @@ impl Partition {
                 .map(Tokens::new),
             graph: Graph::default(),
             labels: Labels::default(),
-            #[cfg(feature = "sqlite")]
+            #[cfg(any(feature = "postgres", feature = "sqlite"))]
             last_seq: 0,
         }
     }
 
     /// The number of the last change this index has seen.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) const fn last_seq(&self) -> i64 {
         self.last_seq
     }
 
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn seen(&mut self, seq: i64) {
         self.last_seq = self.last_seq.max(seq);
     }
@@ -168,7 +168,7 @@ impl Partition {
         self.keywords.is_some()
     }
 
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn is_stale(&self) -> bool {
         let n_dead = self.rows.len() - self.by_id.len();
         n_dead >= DEAD_MIN && n_dead * 5 >= self.rows.len()

@@ -81,7 +81,7 @@ impl Trust {
             .find(|trust| trust.as_str() == name)
     }
 
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) const fn rank(self) -> i64 {
         match self {
             Self::Untrusted => 0,
@@ -90,7 +90,7 @@ impl Trust {
         }
     }
 
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn parse(rank: i64) -> Option<Self> {
         [Self::Untrusted, Self::Normal, Self::Verified]
             .into_iter()
@@ -393,6 +393,7 @@ pub struct Receipt {
     /// How many relations went with them.
     pub n_relations: usize,
     /// Whether the files hold no copy any more: the write-ahead log was emptied too. If not, a
-    /// reader held it; it will be emptied by the next `forget` or when the store is closed.
+    /// reader held it; it will be emptied by the next `forget` or when the store is closed. A
+    /// store whose files are a server's cannot vouch for them and says false.
     pub is_scrubbed: bool,
 }

@@ -5,60 +5,14 @@ use agent_core::{Principal, Timestamp};
 use rusqlite::{OptionalExtension, Row, params};
 
 use crate::error::{Error, Result};
-use crate::index::Quantized;
 use crate::memory::{Change, Kind, Memory, MemoryId, Provenance, Trust, Verb};
 use crate::metadata::Metadata;
 use crate::namespace::Namespace;
 use crate::relation::{Node, Relation, RelationVersion};
 
-/// An id as it is stored: big-endian, so that the order of bytes is the order of ids.
-pub(super) const fn id_bytes(id: MemoryId) -> [u8; 16] {
-    id.to_bits().to_be_bytes()
-}
-
-pub(super) const fn id_of(bytes: [u8; 16]) -> MemoryId {
-    MemoryId::from_bits(u128::from_be_bytes(bytes))
-}
-
-pub(super) fn actor_of(name: &str) -> Result<Principal> {
-    Principal::new(name).map_err(|_name| Error::corrupt("an actor has no known form"))
-}
-
-pub(super) fn kind_of(name: &str) -> Result<Kind> {
-    Kind::parse(name).ok_or(Error::corrupt("a kind is unknown"))
-}
-
-pub(super) fn trust_of(rank: i64) -> Result<Trust> {
-    Trust::parse(rank).ok_or(Error::corrupt("a level of trust is unknown"))
-}
-
-pub(super) fn metadata_of(json: &str) -> Result<Metadata> {
-    serde_json::from_str(json).map_err(|_json| Error::corrupt("labels have no known form"))
-}
-
-pub(super) fn vector_bytes(vector: &Quantized) -> Vec<u8> {
-    vector
-        .bytes
-        .iter()
-        .flat_map(|byte| byte.to_ne_bytes())
-        .collect()
-}
-
-pub(super) fn vector_of(bytes: &[u8], scale: f64) -> Quantized {
-    Quantized {
-        bytes: bytes.iter().map(|b| i8::from_ne_bytes([*b])).collect(),
-        scale: narrow(scale),
-    }
-}
-
-/// A number that was stored from 32 bits and fits them again.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "SQLite keeps 64 bits of a number that had 32"
-)]
-pub(super) const fn narrow(x: f64) -> f32 {
-    x as f32
-}
+pub(super) use crate::backend::stored::{
+    actor_of, id_bytes, id_of, kind_of, metadata_of, narrow, trust_of, vector_bytes, vector_of,
+};
 
 const MEMORY: &str = "SELECT seq, id, kind, text, metadata, thread, occurred_ms, recorded_ms,
     valid_from_ms, valid_to_ms, superseded_by, actor, channel, trust FROM memory_entry";
