@@ -26,6 +26,8 @@ use labels::Labels;
 use tokens::Tokens;
 use vectors::Vectors;
 
+#[cfg(feature = "postgres")]
+pub(crate) use fuse::Near;
 pub(crate) use fuse::{Plan, Scored};
 pub(crate) use labels::INDEXED;
 pub(crate) use numbers::from_count;
@@ -160,6 +162,12 @@ impl Partition {
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) fn seen(&mut self, seq: i64) {
         self.last_seq = self.last_seq.max(seq);
+    }
+
+    /// Whether there are so many vectors that another index of them is worth asking.
+    #[cfg(feature = "postgres")]
+    pub(crate) const fn is_large(&self) -> bool {
+        self.rows.len() > self.limits.exact_max
     }
 
     /// Whether words are looked up here; if not, the backend's own keyword index must be asked.

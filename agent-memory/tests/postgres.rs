@@ -15,6 +15,8 @@ mod breaks;
 mod cluster;
 #[path = "postgres/erasure.rs"]
 mod erasure;
+#[path = "postgres/near.rs"]
+mod near;
 #[path = "postgres/shared.rs"]
 mod shared;
 #[path = "postgres/walls.rs"]

@@ -126,6 +126,7 @@ impl MemoryStore for InMemory {
             now,
             view: query.as_of.view(now, query.is_with_retired),
             is_with_quarantined: query.is_with_quarantined,
+            near: None,
             words: None,
         };
         let partitions = self.partitions.read();

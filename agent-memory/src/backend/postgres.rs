@@ -28,6 +28,7 @@
 mod carry;
 mod catch_up;
 mod fault;
+mod near;
 mod read;
 mod rows;
 mod schema;
@@ -57,17 +58,48 @@ use catch_up::{Indexes, blocking};
 use fault::db;
 use session::{Mode, Session};
 
+/// Runs a write in a transaction that ends with the scope until it is asked to commit.
+macro_rules! write {
+    ($store:ident, $scope:ident, $tenant:expr, |$tx:ident| $work:expr) => {{
+        let mut client = $store.guard($scope, $store.client()).await?;
+        let begin = $store.begin(&mut client, Mode::Write, $tenant);
+        let $tx = $store.guard($scope, begin).await?;
+        let done = $store.guard($scope, $work).await?;
+        $tx.commit().await?;
+        done
+    }};
+}
+
+/// Runs a read in a snapshot that ends with the scope.
+macro_rules! read {
+    ($store:ident, $scope:ident, $tenant:expr, |$tx:ident| $work:expr) => {
+        $store
+            .guard($scope, async {
+                let mut client = $store.client().await?;
+                let $tx = $store.begin(&mut client, Mode::Read, $tenant).await?;
+                $work.await
+            })
+            .await
+    };
+}
+
 /// How the backend waits.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
     lock_ms_max: u64,
+    limits: Limits,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             lock_ms_max: 10_000,
+            // The words have no index in the database: they are always indexed here.
+            limits: Limits {
+                postings_max: usize::MAX,
+                ..Limits::default()
+            },
         }
     }
 }
@@ -86,6 +118,16 @@ impl Config {
         let ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         // The server takes 31 bits, and zero for no limit.
         self.lock_ms_max = ms.clamp(1, i32::MAX.unsigned_abs().into());
+        self
+    }
+}
+
+impl Config {
+    /// Sets the most vectors that are scanned one by one where [`Postgres::optimize`] has built an
+    /// approximate index. Default: 50,000, a scan of about 2 ms.
+    #[must_use]
+    pub const fn with_exact_max(mut self, n: usize) -> Self {
+        self.limits.exact_max = n;
         self
     }
 }
@@ -132,16 +174,11 @@ impl Postgres {
         schema::migrate(&mut client).await?;
         let space = schema::register_space(&client, embedder.as_ref()).await?;
         drop(client);
-        let limits = Limits {
-            // The words have no index in the database: they are always indexed here.
-            postings_max: usize::MAX,
-            ..Limits::default()
-        };
         Ok(Self {
             pool,
             env,
             lock_ms_max: config.lock_ms_max,
-            indexes: Arc::new(Indexes::new(limits, embedder, space)),
+            indexes: Arc::new(Indexes::new(config.limits, embedder, space)),
         })
     }
 
@@ -175,9 +212,54 @@ impl Postgres {
         self.vacuum("FULL").await
     }
 
+    /// Builds the approximate index of a namespace that is larger than the limit for scans, in the
+    /// database, and returns whether there is one: not without the extension pgvector, which only
+    /// an operator can create, nor for vectors longer than 2,000. Writers of the namespace wait
+    /// while the vectors are copied. What is added later is scanned until the next call.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad tenant; `Denied` if the role may not create tables; the database's.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: repeat it.
+    pub async fn optimize(&self, scope: &Scope, at: Namespace) -> Result<bool> {
+        let tenant = self.check(scope)?;
+        let embedder = self.indexes.embedder.as_ref();
+        let client = self.client().await?;
+        if !near::prepare(&client, embedder).await? {
+            return Ok(false);
+        }
+        let is_large: Result<Option<i64>> = read!(self, scope, &tenant, |tx| async {
+            let Some(found) = tx.enter(&at).await? else {
+                return Ok(None);
+            };
+            let cell = self.indexes.current(&tx, found).await?;
+            let is_large = cell.index.read().is_large();
+            Ok(is_large.then_some(found.partition))
+        });
+        let Some(partition) = is_large? else {
+            return Ok(false);
+        };
+        let space = self.indexes.space;
+        write!(self, scope, &tenant, |tx| async {
+            match tx.enter(&at).await? {
+                Some(found) => near::copy(&tx, found, space).await,
+                None => Ok(()),
+            }
+        });
+        near::index(&client, partition, space, embedder.dimensions()).await?;
+        Ok(true)
+    }
+
     async fn vacuum(&self, how: &str) -> Result<()> {
         let client = self.client().await?;
-        let statement = format!("VACUUM ({how}) {}", write::TOUCHED);
+        let has_near = "SELECT to_regclass('memory_near') IS NOT NULL";
+        let near = if near::has(&client, has_near).await? {
+            ", memory_near"
+        } else {
+            ""
+        };
+        let statement = format!("VACUUM ({how}) {}{near}", write::TOUCHED);
         client.batch_execute(&statement).await.map_err(db("vacuum"))
     }
 
@@ -209,31 +291,6 @@ impl Postgres {
         let now = self.env.clock.now();
         Session::begin(client, mode, tenant, self.lock_ms_max, now).await
     }
-}
-
-/// Runs a write in a transaction that ends with the scope until it is asked to commit.
-macro_rules! write {
-    ($store:ident, $scope:ident, $tenant:expr, |$tx:ident| $work:expr) => {{
-        let mut client = $store.guard($scope, $store.client()).await?;
-        let begin = $store.begin(&mut client, Mode::Write, $tenant);
-        let $tx = $store.guard($scope, begin).await?;
-        let done = $store.guard($scope, $work).await?;
-        $tx.commit().await?;
-        done
-    }};
-}
-
-/// Runs a read in a snapshot that ends with the scope.
-macro_rules! read {
-    ($store:ident, $scope:ident, $tenant:expr, |$tx:ident| $work:expr) => {
-        $store
-            .guard($scope, async {
-                let mut client = $store.client().await?;
-                let $tx = $store.begin(&mut client, Mode::Read, $tenant).await?;
-                $work.await
-            })
-            .await
-    };
 }
 
 #[async_trait]

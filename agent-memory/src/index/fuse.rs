@@ -8,6 +8,7 @@ use agent_core::Timestamp;
 
 use super::numbers::from_count;
 use super::rank::{Candidate, Signals};
+use super::vectors::NearRows;
 use super::{Partition, Quantized, Row};
 use crate::as_of::View;
 use crate::memory::MemoryId;
@@ -46,8 +47,19 @@ pub(crate) struct Plan<'a> {
     /// Which versions are seen.
     pub(crate) view: View,
     pub(crate) is_with_quarantined: bool,
+    /// The nearest memories by the backend's own index of vectors, where it has one.
+    pub(crate) near: Option<&'a Near>,
     /// BM25 by row number of the backend, where the index holds no words.
     pub(crate) words: Option<HashMap<i64, f32>>,
+}
+
+/// What a backend's own index of vectors found.
+#[derive(Debug)]
+pub(crate) struct Near {
+    /// The numbers of the nearest memories.
+    pub(crate) seqs: Vec<i64>,
+    /// The number of the last memory it knows.
+    pub(crate) last_seq: i64,
 }
 
 /// A row that was found.
@@ -87,8 +99,13 @@ impl Partition {
         scale(&mut first, FIRST_KEYWORD * w.keyword);
         if w.dense > 0.0 {
             let n_wanted = plan.limit.max(CANDIDATES_MIN);
+            let near = plan.near.map(|near| self.near_rows(near));
             for (query, vectors) in self.spaces(plan) {
-                let dense = vectors.score(query, &eligible, n_wanted, self.limits.exact_max);
+                let is_present = plan
+                    .vector
+                    .is_some_and(|vector| std::ptr::eq(vector, query));
+                let near = near.as_ref().filter(|_| is_present);
+                let dense = vectors.score(query, &eligible, n_wanted, self.limits.exact_max, near);
                 for (first, dense) in first.iter_mut().zip(dense) {
                     *first += FIRST_DENSE * w.dense * dense;
                 }
@@ -105,6 +122,15 @@ impl Partition {
         let explanations = self.rank(plan, &candidates, &signals);
         let found = candidates.iter().map(|c| c.row).zip(explanations).collect();
         self.best(plan, found)
+    }
+
+    /// Rows are in the order of their numbers.
+    fn near_rows(&self, near: &Near) -> NearRows {
+        let row = |seq: &i64| self.rows.binary_search_by_key(seq, |row| row.seq).ok();
+        NearRows {
+            rows: near.seqs.iter().filter_map(row).collect(),
+            n_rows: self.rows.partition_point(|row| row.seq <= near.last_seq),
+        }
     }
 
     /// The rows that are ranked by all signals.

@@ -70,6 +70,35 @@ fn dot(a: &[i8], b: &[i8]) -> i32 {
             .sum::<i32>()
 }
 
+/// The rows that another index of vectors found.
+pub(super) struct NearRows {
+    pub(super) rows: Vec<usize>,
+    /// Rows from this one on are not in that index.
+    pub(super) n_rows: usize,
+}
+
+impl NearRows {
+    /// The rows to compare, or `None` for all eligible ones.
+    fn candidates(
+        &self,
+        eligible: &[bool],
+        n_wanted: usize,
+        exact_max: usize,
+    ) -> Option<Vec<usize>> {
+        if eligible.iter().filter(|is| **is).count() <= exact_max {
+            return None;
+        }
+        let is_eligible = |row: &usize| eligible.get(*row).copied().unwrap_or(false);
+        let mut rows: Vec<usize> = self.rows.iter().copied().filter(is_eligible).collect();
+        if rows.len() < n_wanted {
+            // A filter or erased rows left too few of the nearest: only the scan is sure.
+            return None;
+        }
+        rows.extend((self.n_rows..eligible.len()).filter(is_eligible));
+        Some(rows)
+    }
+}
+
 /// The vectors of a namespace's rows.
 pub(super) struct Vectors {
     dimensions: usize,
@@ -153,9 +182,13 @@ impl Vectors {
         eligible: &[bool],
         n_wanted: usize,
         exact_max: usize,
+        near: Option<&NearRows>,
     ) -> Vec<f32> {
         let mut scores = vec![0.0_f32; self.scales.len()];
-        let rows = self.candidates(query, eligible, n_wanted, exact_max);
+        let rows = match near {
+            Some(near) => near.candidates(eligible, n_wanted, exact_max),
+            None => self.candidates(query, eligible, n_wanted, exact_max),
+        };
         let mut found: Vec<(usize, f32)> = Vec::new();
         let mut take = |row: usize| {
             if let Some((bytes, scale)) = self.row(row) {

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use agent_core::Timestamp;
 
 use super::catch_up::{Indexes, blocking};
-use super::rows;
 use super::session::Session;
+use super::{near, rows};
 use crate::error::Result;
-use crate::index::{Plan, Quantized, Scored};
+use crate::index::{Near, Plan, Quantized, Scored};
 use crate::memory::{Change, Memory, MemoryId};
 use crate::namespace::Namespace;
 use crate::query::{Hit, Listing, Query};
@@ -33,8 +33,14 @@ impl Search {
                 continue;
             };
             let cell = indexes.current(tx, place).await?;
+            let is_large = cell.index.read().is_large();
+            let near = match &search.vector {
+                Some(vector) if is_large => near::nearest(tx, indexes.space, place, vector).await?,
+                _ => None,
+            };
             let of = Arc::clone(&search);
-            let scored = blocking(move || cell.index.read().search(&of.plan())).await?;
+            let look = move || cell.index.read().search(&of.plan(near.as_ref()));
+            let scored = blocking(look).await?;
             found.extend(scored.into_iter().map(|scored| (scored, n)));
         }
         found.sort_by(|a, b| a.0.order(&b.0));
@@ -57,7 +63,7 @@ impl Search {
         Ok(found.into_iter().filter_map(hit).collect())
     }
 
-    fn plan(&self) -> Plan<'_> {
+    fn plan<'a>(&'a self, near: Option<&'a Near>) -> Plan<'a> {
         Plan {
             text: &self.query.text,
             vector: self.vector.as_ref(),
@@ -68,6 +74,7 @@ impl Search {
             now: self.now,
             is_with_quarantined: self.query.is_with_quarantined,
             view: self.query.as_of.view(self.now, self.query.is_with_retired),
+            near,
             words: None,
         }
     }

@@ -16,7 +16,8 @@ use crate::error::{Error, Result};
 const LOCK: i64 = 0x6167_656e_745f_6d65;
 
 /// The steps from an empty schema to the present tables.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
 CREATE SEQUENCE memory_change_seq;
 CREATE TABLE memory_partition (
     id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -125,7 +126,11 @@ BEGIN
     END LOOP;
 END
 $wall$;
-"];
+",
+    "
+ALTER TABLE memory_partition ADD COLUMN near_space BIGINT, ADD COLUMN near_seq BIGINT;
+",
+];
 
 /// Brings the tables of the connection's schema up to date; one process at a time.
 pub(super) async fn migrate(client: &mut Client) -> Result<()> {

@@ -27,6 +27,8 @@ pub(super) enum Mode {
 pub(super) struct Found {
     pub(super) partition: i64,
     pub(super) last_seq: i64,
+    /// The space of its index of vectors and the number of the last memory in it.
+    pub(super) near: Option<(i64, i64)>,
 }
 
 /// A transaction of one tenant. Dropped, it is rolled back.
@@ -78,10 +80,12 @@ impl<'c> Session<'c> {
     pub(super) async fn enter(&self, at: &Namespace) -> Result<Option<Found>> {
         let statement = match self.mode {
             Mode::Read => {
-                "SELECT id, last_seq FROM memory_partition WHERE tenant = $1 AND namespace = $2"
+                "SELECT id, last_seq, near_space, near_seq FROM memory_partition
+                 WHERE tenant = $1 AND namespace = $2"
             }
             Mode::Write => {
-                "SELECT id, last_seq FROM memory_partition WHERE tenant = $1 AND namespace = $2
+                "SELECT id, last_seq, near_space, near_seq FROM memory_partition
+                 WHERE tenant = $1 AND namespace = $2
                  FOR NO KEY UPDATE"
             }
         };
@@ -90,7 +94,10 @@ impl<'c> Session<'c> {
         let Some(row) = rows.first() else {
             return Ok(None);
         };
+        let space: Option<i64> = row.try_get(2).map_err(db("find a namespace"))?;
+        let near: Option<i64> = row.try_get(3).map_err(db("find a namespace"))?;
         let found = Found {
+            near: space.zip(near),
             partition: row.try_get(0).map_err(db("find a namespace"))?,
             last_seq: row.try_get(1).map_err(db("find a namespace"))?,
         };

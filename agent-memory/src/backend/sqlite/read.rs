@@ -49,6 +49,7 @@ impl Search {
                     now: self.now,
                     is_with_quarantined: self.query.is_with_quarantined,
                     view: self.query.as_of.view(self.now, self.query.is_with_retired),
+                    near: None,
                     words,
                 }))
             })?;
