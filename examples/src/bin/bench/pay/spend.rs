@@ -7,6 +7,7 @@ use agent_pay::authority::{FirstPayee, Intent, Origin, Payee, Policy, PolicyBook
 use agent_pay::backend::{SqliteAuthority, SqliteLedger};
 use agent_pay::{BudgetPath, Ledger};
 use anyhow::Result;
+use parking_lot::Mutex;
 use rusqlite::Connection;
 use tokio::task::JoinSet;
 
@@ -22,7 +23,7 @@ const ROW: &str = "CREATE TABLE row (x BLOB NOT NULL) STRICT;";
 pub(super) async fn run(bench: &Bench) -> Result<Vec<Measure>> {
     let authority = SqliteAuthority::open(bench.db("spend.db").await?).await?;
     authority.apply(book()?, Principal::host()).await?;
-    let plain = bench.plain("spend-plain.db", ROW)?;
+    let plain = Mutex::new(bench.plain("spend-plain.db", ROW)?);
     let (mut alone, mut row) = (Samples::default(), Samples::default());
     let (mut together, mut each) = (Samples::default(), Samples::default());
     let mut pairs = Samples::default();
@@ -82,7 +83,7 @@ fn intent(bench_now: agent_core::Timestamp, name: &str) -> agent_pay::Result<Int
 async fn one_by_one(
     bench: &Bench,
     authority: &SqliteAuthority,
-    plain: &Connection,
+    plain: &Mutex<Connection>,
     ours: &mut Samples,
     rows: &mut Samples,
 ) -> Result<()> {
@@ -90,7 +91,9 @@ async fn one_by_one(
     let mut n = 0_u32;
     while bench.since(start) < ROUND {
         let begun = bench.now();
-        plain.execute("INSERT INTO row VALUES (zeroblob(100))", [])?;
+        plain
+            .lock()
+            .execute("INSERT INTO row VALUES (zeroblob(100))", [])?;
         rows.push(Unit::Micros.of(bench.since(begun)));
         let intent = intent(bench.env.clock.now(), &format!("{caller}/{n}"))?;
         let begun = bench.now();
