@@ -27,6 +27,7 @@
 
 mod carry;
 mod catch_up;
+mod config;
 mod fault;
 mod near;
 mod read;
@@ -38,14 +39,12 @@ mod write;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use agent_core::{Embedder, Env, Scope, Timestamp};
 use async_trait::async_trait;
 use deadpool_postgres::{Client, Pool};
 
 use crate::error::{Error, Result};
-use crate::index::Limits;
 use crate::memory::{Added, Change, Draft, Memory, MemoryId, Receipt, Selection};
 use crate::metadata::Relabel;
 use crate::namespace::{Namespace, tenant};
@@ -57,6 +56,8 @@ use crate::terms::query_words;
 use catch_up::{Indexes, blocking};
 use fault::db;
 use session::{Mode, Session};
+
+pub use config::Config;
 
 /// Runs a write in a transaction that ends with the scope until it is asked to commit.
 macro_rules! write {
@@ -81,55 +82,6 @@ macro_rules! read {
             })
             .await
     };
-}
-
-/// How the backend waits.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Config {
-    lock_ms_max: u64,
-    limits: Limits,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            lock_ms_max: 10_000,
-            // The words have no index in the database: they are always indexed here.
-            limits: Limits {
-                postings_max: usize::MAX,
-                ..Limits::default()
-            },
-        }
-    }
-}
-
-impl Config {
-    /// Waits up to ten seconds for other writers of a namespace.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets how long a writer waits for its turn in a namespace before it is refused as
-    /// `Unavailable`; at least a millisecond. Default: 10 s.
-    #[must_use]
-    pub fn with_lock_timeout(mut self, limit: Duration) -> Self {
-        let ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        // The server takes 31 bits, and zero for no limit.
-        self.lock_ms_max = ms.clamp(1, i32::MAX.unsigned_abs().into());
-        self
-    }
-}
-
-impl Config {
-    /// Sets the most vectors that are scanned one by one where [`Postgres::optimize`] has built an
-    /// approximate index. Default: 50,000, a scan of about 2 ms.
-    #[must_use]
-    pub const fn with_exact_max(mut self, n: usize) -> Self {
-        self.limits.exact_max = n;
-        self
-    }
 }
 
 /// Memories in a PostgreSQL database. Cheap to clone; clones share the pool and the indexes.
