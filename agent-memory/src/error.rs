@@ -146,6 +146,14 @@ pub enum Error {
         /// The cause.
         source: agent_core::BoxError,
     },
+    /// The file of an index could not be written or removed; the memories are not touched by it.
+    #[cfg(feature = "sqlite")]
+    #[error("the file of an index could not be written or removed")]
+    #[non_exhaustive]
+    IndexFile {
+        /// The cause.
+        source: std::io::Error,
+    },
     /// Stored or bundled data does not have the form it was written in.
     #[error("damaged data: {found}")]
     #[non_exhaustive]
@@ -203,6 +211,8 @@ impl Classify for Error {
             Self::Store { source } => source.kind(),
             #[cfg(feature = "postgres")]
             Self::Database { kind, .. } => *kind,
+            #[cfg(feature = "sqlite")]
+            Self::IndexFile { .. } => ErrorKind::Unavailable,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
         }
     }
@@ -214,6 +224,8 @@ impl Classify for Error {
                 Retry::Safe
             }
             Self::Stopped { .. } | Self::Contended { .. } => Retry::Safe,
+            #[cfg(feature = "sqlite")]
+            Self::IndexFile { .. } => Retry::Safe,
             Self::Import { source, .. } => source.retry(),
             #[cfg(feature = "sqlite")]
             Self::Store { source } => source.retry(),
@@ -244,6 +256,8 @@ impl Classify for Error {
             Self::Store { source } => source.code(),
             #[cfg(feature = "postgres")]
             Self::Database { .. } => "memory.database",
+            #[cfg(feature = "sqlite")]
+            Self::IndexFile { .. } => "memory.index_file",
             Self::Corrupt { .. } => "memory.corrupt",
         }
     }
@@ -273,6 +287,8 @@ impl Classify for Error {
                 Retry::Unknown => "repeat the call with the same idempotency keys",
                 _ => "see the cause; it is for the operator of the database",
             },
+            #[cfg(feature = "sqlite")]
+            Self::IndexFile { .. } => "check the disk and the folder's permissions, then repeat",
             Self::Corrupt { .. } => "restore a backup of the data directory",
         })
     }

@@ -2,12 +2,22 @@
 //! relations. It holds no truth: a backend builds it from its records and catches it up by the
 //! number of the last change it has seen.
 
+#[cfg(feature = "sqlite")]
+mod approximate;
+mod best;
+#[cfg(feature = "sqlite")]
+mod blocks;
 mod fuse;
 mod graph;
 mod keywords;
 mod labels;
+mod large;
+mod list;
 mod numbers;
 mod rank;
+#[cfg(feature = "sqlite")]
+mod snapshot;
+mod spaces;
 mod tokens;
 mod vectors;
 
@@ -15,17 +25,18 @@ use std::collections::HashMap;
 
 use agent_core::{Embedder, Timestamp};
 
-use crate::as_of::View;
 use crate::memory::{Kind, MemoryId, Trust};
-use crate::metadata::{Metadata, label};
-use crate::query::{Facts, Filter, Listing};
+use crate::metadata::Metadata;
 use crate::relation::{Node, Path, Relation, RelationVersion, Walk};
 use graph::Graph;
 use keywords::Keywords;
 use labels::Labels;
+use numbers::number;
 use tokens::Tokens;
 use vectors::Vectors;
 
+#[cfg(feature = "sqlite")]
+pub(crate) use blocks::{Blocks, Unblocks};
 #[cfg(feature = "postgres")]
 pub(crate) use fuse::Near;
 pub(crate) use fuse::{Plan, Scored};
@@ -51,7 +62,7 @@ pub(crate) struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            postings_max: 200_000,
+            postings_max: 4_000_000,
             exact_max: 50_000,
         }
     }
@@ -81,7 +92,6 @@ struct Row {
     seq: i64,
     kind: Kind,
     metadata: Metadata,
-    thread: Option<usize>,
     trust: Trust,
     occurred_at: Timestamp,
     recorded_at: Timestamp,
@@ -101,7 +111,12 @@ struct Thread {
     name: String,
     /// Its rows in the order they were added, erased ones left out.
     rows: Vec<usize>,
+    /// How long its texts are together.
+    n_words: u32,
 }
+
+/// The thread of a row without one.
+const NO_THREAD: u32 = u32::MAX;
 
 /// The index of one namespace.
 pub(crate) struct Partition {
@@ -111,6 +126,8 @@ pub(crate) struct Partition {
     /// Of the rows whose validity was changed: what was believed before, oldest first.
     believed: HashMap<usize, Vec<Believed>>,
     threads: Vec<Thread>,
+    /// By row; apart from the rows, since a search looks at many of them.
+    thread_of: Vec<u32>,
     thread_ids: HashMap<String, usize>,
     vectors: Vectors,
     /// Of the rows that the former embedder embedded; none once there are no such rows.
@@ -138,6 +155,7 @@ impl Partition {
             by_id: HashMap::new(),
             believed: HashMap::new(),
             threads: Vec::new(),
+            thread_of: Vec::new(),
             thread_ids: HashMap::new(),
             vectors: Vectors::new(embedder.dimensions()),
             former: former.map(|former| Vectors::new(former.dimensions())),
@@ -188,9 +206,7 @@ impl Partition {
         }
         let n = self.rows.len();
         let thread = new.thread.map(|name| self.thread(name));
-        if let Some(thread) = thread.and_then(|t| self.threads.get_mut(t)) {
-            thread.rows.push(n);
-        }
+        self.thread_of.push(thread.map_or(NO_THREAD, number));
         self.vectors.push(new.vector);
         if let Some(former) = &mut self.former {
             former.push(new.former);
@@ -203,6 +219,11 @@ impl Partition {
         if let Some(tokens) = &mut self.tokens {
             tokens.push(new.text);
         }
+        let n_words = self.n_words(n);
+        if let Some(thread) = thread.and_then(|t| self.threads.get_mut(t)) {
+            thread.rows.push(n);
+            thread.n_words = thread.n_words.saturating_add(n_words);
+        }
         self.by_id.insert(new.id, n);
         self.labels.insert(n, &new.metadata);
         self.rows.push(Row {
@@ -210,7 +231,6 @@ impl Partition {
             seq: new.seq,
             kind: new.kind,
             metadata: new.metadata,
-            thread,
             trust: new.trust,
             occurred_at: new.occurred_at,
             recorded_at: new.recorded_at,
@@ -229,6 +249,7 @@ impl Partition {
         self.threads.push(Thread {
             name: name.to_owned(),
             rows: Vec::new(),
+            n_words: 0,
         });
         self.thread_ids.insert(name.to_owned(), thread);
         thread
@@ -275,66 +296,6 @@ impl Partition {
         self.labels.insert(n, &row.metadata);
     }
 
-    /// The memories of a page, in the order of their ids.
-    pub(crate) fn list(&self, listing: &Listing, now: Timestamp) -> Vec<(MemoryId, i64)> {
-        let view = listing.as_of.view(now, listing.is_with_retired);
-        let passes = |row: &(usize, &Row)| {
-            listing.after.is_none_or(|after| row.1.id > after)
-                && self.is_eligible(*row, &listing.filter, view, listing.is_with_quarantined)
-        };
-        let key = |(_, row): (usize, &Row)| (row.id, row.seq);
-        let mut found: Vec<(MemoryId, i64)> = match listing.filter.indexed() {
-            Some((name, value)) => {
-                let rows = self.labels.rows(name, value).iter();
-                let rows = rows.filter_map(|n| Some((*n, self.rows.get(*n)?)));
-                rows.filter(passes).map(key).collect()
-            }
-            None => self
-                .rows
-                .iter()
-                .enumerate()
-                .filter(passes)
-                .map(key)
-                .collect(),
-        };
-        if found.len() > listing.limit {
-            found.select_nth_unstable(listing.limit.saturating_sub(1));
-            found.truncate(listing.limit);
-        }
-        found.sort_unstable();
-        found
-    }
-
-    /// Gives a row a vector of the present embedder in place of a former one.
-    #[cfg(feature = "sqlite")]
-    pub(crate) fn embed_again(&mut self, id: MemoryId, vector: Option<&Quantized>) {
-        let Some(n) = self.by_id.get(&id) else {
-            return;
-        };
-        self.vectors.set(*n, vector);
-        if let Some(former) = &mut self.former {
-            former.erase(*n);
-        }
-    }
-
-    /// Lets the vectors of the former embedder go if none is left.
-    #[cfg(feature = "sqlite")]
-    pub(crate) fn drop_empty_former(&mut self) {
-        if self.former.as_ref().is_some_and(Vectors::is_empty) {
-            self.former = None;
-        }
-    }
-
-    /// The question in each space with the vectors there.
-    fn spaces<'p>(
-        &'p self,
-        plan: &'p Plan<'_>,
-    ) -> impl Iterator<Item = (&'p Quantized, &'p Vectors)> {
-        let present = plan.vector.map(|query| (query, &self.vectors));
-        let former = plan.former.zip(self.former.as_ref());
-        present.into_iter().chain(former)
-    }
-
     /// Removes all that was derived from the memory, and overwrites its vector.
     pub(crate) fn erase(&mut self, id: MemoryId) {
         let Some(n) = self.by_id.remove(&id) else {
@@ -346,6 +307,7 @@ impl Partition {
         if let Some(former) = &mut self.former {
             former.erase(n);
         }
+        let n_words = self.n_words(n);
         if let Some(keywords) = &mut self.keywords {
             keywords.erase(n);
         }
@@ -358,10 +320,10 @@ impl Partition {
         row.is_alive = false;
         let labels = std::mem::take(&mut row.metadata);
         self.labels.remove(n, &labels);
-        let Some(thread) = row.thread.take() else {
-            return;
-        };
-        if let Some(thread) = self.threads.get_mut(thread) {
+        let of_row = self.thread_of.get_mut(n);
+        let thread = of_row.map(|thread| std::mem::replace(thread, NO_THREAD) as usize);
+        if let Some(thread) = thread.and_then(|thread| self.threads.get_mut(thread)) {
+            thread.n_words = thread.n_words.saturating_sub(n_words);
             thread.rows.retain(|other| *other != n);
             if thread.rows.is_empty() {
                 self.thread_ids.remove(&thread.name);
@@ -419,70 +381,18 @@ impl Partition {
         self.graph.paths(walk, walk.as_of.view(now, false))
     }
 
-    /// Whether a row may be found.
-    fn is_eligible(
-        &self,
-        (n, row): (usize, &Row),
-        filter: &Filter,
-        view: View,
-        is_with_quarantined: bool,
-    ) -> bool {
-        row.is_alive
-            && (is_with_quarantined || !label::is_hidden(&row.metadata))
-            && view.knows(row.recorded_at)
-            && view.holds(row.valid_from, self.valid_to(n, row, view))
-            && filter.passes(&Facts {
-                kind: row.kind,
-                metadata: &row.metadata,
-                thread: self.thread_name(row),
-                occurred_at: row.occurred_at,
-                trust: row.trust,
-            })
+    fn thread_of(&self, row: usize) -> Option<usize> {
+        let thread = *self.thread_of.get(row)?;
+        (thread != NO_THREAD).then_some(thread as usize)
     }
 
-    /// The end of a row's validity that was believed then.
-    fn valid_to(&self, n: usize, row: &Row, view: View) -> Option<Timestamp> {
-        let Some(known) = view.known else {
-            return row.valid_to;
-        };
-        let mut believed = self.believed.get(&n).into_iter().flatten();
-        let then = believed.find(|before| known < before.until);
-        then.map_or(row.valid_to, |before| before.valid_to)
-    }
-
-    fn thread_name(&self, row: &Row) -> Option<&str> {
-        let thread = self.threads.get(row.thread?)?;
+    fn thread_name(&self, row: usize) -> Option<&str> {
+        let thread = self.threads.get(self.thread_of(row)?)?;
         Some(&thread.name)
     }
 
-    /// A copy of the vectors for building an approximate index without holding a lock.
-    #[cfg(feature = "hnsw")]
-    pub(crate) fn vectors_for_ann(&self) -> Unindexed {
-        let vectors = self.vectors.unquantized();
-        let last = vectors.last().and_then(|(row, _)| self.rows.get(*row));
-        Unindexed {
-            last_seq: last.map(|row| row.seq),
-            vectors,
-        }
+    fn n_words(&self, row: usize) -> u32 {
+        let keywords = self.keywords.as_ref();
+        number(keywords.and_then(|words| words.length(row)).unwrap_or(0))
     }
-
-    /// Takes an index over those vectors, unless the rows have been numbered anew since.
-    #[cfg(feature = "hnsw")]
-    pub(crate) fn set_ann(&mut self, ann: Ann, last_seq: Option<i64>) -> bool {
-        // Rows are in the order of `seq`: the same last row at the same place means that none
-        // before it was swept out.
-        let last = self.rows.get(ann.n_rows().saturating_sub(1));
-        let is_current = last.map(|row| row.seq) == last_seq;
-        if is_current {
-            self.vectors.set_ann(ann);
-        }
-        is_current
-    }
-}
-
-/// Vectors by row, and the number of the last of them.
-#[cfg(feature = "hnsw")]
-pub(crate) struct Unindexed {
-    pub(crate) vectors: Vec<(usize, Vec<f32>)>,
-    pub(crate) last_seq: Option<i64>,
 }

@@ -175,6 +175,10 @@ async fn erased_text_is_in_no_file() {
     ];
     let before = found_in_files(dir.path(), &secrets);
     assert_eq!(before, secrets, "the scan finds what is there");
+    assert!(store.optimize(&scope, at.clone()).await.unwrap());
+    let index = std::fs::read(dir.path().join("store.db-memory-index-1")).unwrap();
+    let word = "vrunkelstilz".as_bytes();
+    assert!(index.windows(word.len()).any(|bytes| bytes == word));
     let receipt = store
         .forget_one(&scope, at.clone(), event, "asked to".to_owned())
         .await

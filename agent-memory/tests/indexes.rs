@@ -131,8 +131,8 @@ async fn the_graph_finds_what_the_scan_finds() {
     const N: usize = 1_200;
     let (graph, ids, _first) = filled(Config::new().with_exact_max(100), N).await;
     let (scan, _, _second) = filled(Config::new(), N).await;
-    assert!(!scan.optimize(&somebody(), home()).await.unwrap());
-    assert!(graph.optimize(&somebody(), home()).await.unwrap());
+    assert!(!scan.build_graph(&somebody(), home()).await.unwrap());
+    assert!(graph.build_graph(&somebody(), home()).await.unwrap());
     // A third is erased after the graph was built, and some memories are added.
     for store in [&graph, &scan] {
         let late = (N..N + 50).map(|n| Draft::event(text(n))).collect();

@@ -3,26 +3,32 @@
 
 mod carry;
 mod catch_up;
+mod config;
 mod embed;
+mod indexes;
+mod optimize;
 mod read;
 mod rows;
 mod schema;
+mod snapshot;
 pub mod write;
 
+pub use config::Config;
 pub use embed::Embedded;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
 use agent_core::store::{Db, Tx, sql};
 use agent_core::{Embedder, Env, Scope, Timestamp};
 use async_trait::async_trait;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use rusqlite::{OptionalExtension, params};
 
+use indexes::Indexes;
+use snapshot::Snapshots;
+
 use crate::error::{Error, Result};
-use crate::index::{Limits, Partition};
 use crate::memory::{Added, Change, Draft, Memory, MemoryId, Receipt, Selection};
 use crate::metadata::Relabel;
 use crate::namespace::{Namespace, tenant};
@@ -31,48 +37,6 @@ use crate::query::{Hit, Listing, Query};
 use crate::relation::{Path, Relation, Walk};
 use crate::store::MemoryStore;
 use crate::terms::query_words;
-
-/// How the backend searches.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Config {
-    limits: Limits,
-    former: Option<Arc<dyn Embedder>>,
-}
-
-impl Config {
-    /// Chooses by size: words in main memory up to 200,000 memories of a namespace, vectors
-    /// scanned up to 50,000.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets the most memories of a namespace whose words are indexed in main memory; larger
-    /// namespaces ask FTS5, which takes less memory and more time. Default: 200,000.
-    #[must_use]
-    pub const fn with_postings_max(mut self, n: usize) -> Self {
-        self.limits.postings_max = n;
-        self
-    }
-
-    /// Names the embedder the store was used with before. What it embedded is searched with it until
-    /// [`Sqlite::embed_again`] has embedded all of it by the present one, and a search fails if it
-    /// does. Default: none; then what another embedder embedded is found by its words.
-    #[must_use]
-    pub fn with_former_embedder(mut self, embedder: Arc<dyn Embedder>) -> Self {
-        self.former = Some(embedder);
-        self
-    }
-
-    /// Sets the most vectors that are scanned one by one where [`Sqlite::optimize`] has built an
-    /// approximate index. Default: 50,000, a scan of about 2 ms.
-    #[must_use]
-    pub const fn with_exact_max(mut self, n: usize) -> Self {
-        self.limits.exact_max = n;
-        self
-    }
-}
 
 /// Memories in the embedded store. Cheap to clone.
 #[derive(Clone)]
@@ -89,61 +53,6 @@ impl fmt::Debug for Sqlite {
             .field("db", &self.db)
             .field("embedder", &self.embedder)
             .finish_non_exhaustive()
-    }
-}
-
-/// The derived indexes by namespace.
-struct Indexes {
-    limits: Limits,
-    embedder: Arc<dyn Embedder>,
-    space: i64,
-    former: Option<(Arc<dyn Embedder>, i64)>,
-    by_partition: Mutex<HashMap<i64, Arc<RwLock<Partition>>>>,
-}
-
-impl Indexes {
-    fn fresh(&self) -> Partition {
-        let former = self.former.as_ref().map(|(embedder, _)| embedder.as_ref());
-        Partition::new(self.limits, self.embedder.as_ref(), former)
-    }
-
-    fn cell(&self, partition: i64) -> Arc<RwLock<Partition>> {
-        let mut cells = self.by_partition.lock();
-        let cell = cells
-            .entry(partition)
-            .or_insert_with(|| Arc::new(RwLock::new(self.fresh())));
-        Arc::clone(cell)
-    }
-
-    /// Runs `look` on the index as of the snapshot of `tx`, or a later one.
-    fn with<T>(
-        &self,
-        tx: &Tx<'_>,
-        partition: i64,
-        look: impl FnOnce(&Partition) -> Result<T>,
-    ) -> Result<T> {
-        let cell = self.cell(partition);
-        {
-            let index = cell.read();
-            if catch_up::last_seq(tx, partition)? <= index.last_seq() {
-                return look(&index);
-            }
-        }
-        let mut index = cell.write();
-        if index.is_stale() || catch_up::is_reset(tx, partition, index.last_seq())? {
-            *index = self.fresh();
-        }
-        let spaces = [
-            Some(self.space),
-            self.former.as_ref().map(|(_, space)| *space),
-        ];
-        let applied = catch_up::apply(tx, partition, spaces, &mut index);
-        if applied.is_err() {
-            // A half-applied index would be a second truth.
-            *index = self.fresh();
-        }
-        applied?;
-        look(&index)
     }
 }
 
@@ -174,11 +83,13 @@ impl Sqlite {
             }
             None => None,
         };
+        let snapshots = Snapshots::new(db.path(), embedder.space());
         Ok(Self {
             db,
             env,
             embedder: Arc::clone(&embedder),
             indexes: Arc::new(Indexes {
+                snapshots,
                 limits: config.limits,
                 embedder,
                 space,
@@ -188,8 +99,8 @@ impl Sqlite {
         })
     }
 
-    /// Empties the write-ahead log, so that no file holds a copy of what was erased. Returns false
-    /// if another connection is still reading from it.
+    /// Empties the write-ahead log and removes the index files that were written before something
+    /// was erased, so that no file holds a copy of it. Returns false if another connection is still reading from it.
     ///
     /// # Errors
     /// The store's.
@@ -197,6 +108,11 @@ impl Sqlite {
     /// # Cancel safety
     /// Cancel safe: repeat it.
     pub async fn scrub(&self) -> Result<bool> {
+        let indexes = Arc::clone(&self.indexes);
+        self.db
+            .read(move |tx| indexes.snapshots.remove_outdated(tx))
+            .await?;
+        // A read of its own: one that has read anything holds up the emptying.
         self.db
             .read(|tx| {
                 tx.sql()
@@ -206,37 +122,6 @@ impl Sqlite {
                     .map(|is_busy| is_busy == 0)
                     .map_err(sql("empty the write-ahead log"))
                     .map_err(Error::from)
-            })
-            .await
-    }
-
-    /// Builds the approximate index of a namespace that is larger than the limit for scans, and
-    /// returns whether there is one. It takes about a second per thousand memories, on one of the
-    /// store's reader threads; searches go on. Until it is built, and for what is added later, the
-    /// vectors are scanned.
-    ///
-    /// # Errors
-    /// `Invalid` for a bad tenant; the store's.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: the index may be built all the same.
-    #[cfg(feature = "hnsw")]
-    pub async fn optimize(&self, scope: &Scope, at: Namespace) -> Result<bool> {
-        let tenant = tenant(scope)?;
-        let indexes = Arc::clone(&self.indexes);
-        self.db
-            .read(move |tx| {
-                let Some(partition) = rows::find_partition(tx, &tenant, &at)? else {
-                    return Ok(false);
-                };
-                let source = indexes.with(tx, partition, |index| Ok(index.vectors_for_ann()))?;
-                if source.vectors.len() <= indexes.limits.exact_max {
-                    return Ok(false);
-                }
-                let ann = crate::index::Ann::build(&source.vectors);
-                let cell = indexes.cell(partition);
-                let is_taken = cell.write().set_ann(ann, source.last_seq);
-                Ok(is_taken)
             })
             .await
     }

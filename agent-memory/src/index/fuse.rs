@@ -9,7 +9,7 @@ use agent_core::Timestamp;
 use super::numbers::from_count;
 use super::rank::{Candidate, Signals};
 use super::vectors::NearRows;
-use super::{Partition, Quantized, Row};
+use super::{Partition, Quantized};
 use crate::as_of::View;
 use crate::memory::MemoryId;
 use crate::query::{Explanation, Filter, Weights};
@@ -18,17 +18,17 @@ use crate::terms::{for_each_term, query_terms};
 use crate::when::Asked;
 
 /// What the words of the thread's neighbours add to a row's own, before and after it.
-const WORDS_BEFORE: f32 = 0.3;
-const WORDS_AFTER: f32 = 0.2;
+pub(super) const WORDS_BEFORE: f32 = 0.3;
+pub(super) const WORDS_AFTER: f32 = 0.2;
 /// The factors of the first pass: it must not lose what the second would put in front.
-const FIRST_KEYWORD: f32 = 0.8;
-const FIRST_DENSE: f32 = 0.4;
-const FIRST_THREAD: f32 = 0.4;
-const FIRST_GRAPH: f32 = 0.1;
-const FIRST_TIME: f32 = 0.3;
+pub(super) const FIRST_KEYWORD: f32 = 0.8;
+pub(super) const FIRST_DENSE: f32 = 0.4;
+pub(super) const FIRST_THREAD: f32 = 0.4;
+pub(super) const FIRST_GRAPH: f32 = 0.1;
+pub(super) const FIRST_TIME: f32 = 0.3;
 /// How many rows the second pass ranks at least: of the texts that answer a question of LoCoMo,
 /// these hold 98.7 %.
-const CANDIDATES_MIN: usize = 300;
+pub(super) const CANDIDATES_MIN: usize = 300;
 /// How many of the best rows pass their score on along relations.
 const SPREAD_FROM: usize = 64;
 /// The most words of a question that are looked at for names.
@@ -50,7 +50,13 @@ pub(crate) struct Plan<'a> {
     /// The nearest memories by the backend's own index of vectors, where it has one.
     pub(crate) near: Option<&'a Near>,
     /// BM25 by row number of the backend, where the index holds no words.
-    pub(crate) words: Option<HashMap<i64, f32>>,
+    pub(crate) words: Option<Vec<(i64, f32)>>,
+}
+
+/// What the first pass found.
+pub(super) struct Found {
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) signals: Signals,
 }
 
 /// What a backend's own index of vectors found.
@@ -85,47 +91,58 @@ impl Partition {
     /// Finds the best rows, best first: the whole namespace by cheap signals, then the best of
     /// those by all.
     pub(crate) fn search(&self, plan: &Plan<'_>) -> Vec<Scored> {
-        let eligible: Vec<bool> = self
-            .rows
-            .iter()
-            .enumerate()
-            .map(|row| self.is_eligible(row, plan.filter, plan.view, plan.is_with_quarantined))
+        let terms = query_terms(plan.text);
+        let found = self.find_in_large(plan, &terms);
+        let found = found.unwrap_or_else(|| self.find_in_all(plan, &terms));
+        let explanations = self.rank(plan, &found.candidates, &found.signals);
+        let rows = found.candidates.iter().map(|c| c.row);
+        self.best(plan, rows.zip(explanations).collect())
+    }
+
+    /// Finds the candidates by looking at every row.
+    fn find_in_all(&self, plan: &Plan<'_>, terms: &[String]) -> Found {
+        let eligible: Vec<bool> = (0..self.rows.len())
+            .map(|row| self.is_eligible_row(plan, row))
             .collect();
         let w = plan.weights;
-        let terms = query_terms(plan.text);
-        let mut keyword = self.words(plan, &terms);
+        let picked = self.keywords.as_ref().map(|k| k.pick(terms, usize::MAX));
+        let mut keyword = match (&self.keywords, &picked) {
+            (Some(keywords), Some(picked)) => keywords.score(picked, self.rows.len()),
+            _ => self.words_of_backend(plan),
+        };
         let mut first = self.with_context(&keyword, w.thread);
         scale(&mut keyword, 1.0);
         scale(&mut first, FIRST_KEYWORD * w.keyword);
         if w.dense > 0.0 {
-            let n_wanted = plan.limit.max(CANDIDATES_MIN);
-            let near = plan.near.map(|near| self.near_rows(near));
             for (query, vectors) in self.spaces(plan) {
-                let is_present = plan
-                    .vector
-                    .is_some_and(|vector| std::ptr::eq(vector, query));
-                let near = near.as_ref().filter(|_| is_present);
-                let dense = vectors.score(query, &eligible, n_wanted, self.limits.exact_max, near);
+                let dense = vectors.score(query, &eligible);
                 for (first, dense) in first.iter_mut().zip(dense) {
                     *first += FIRST_DENSE * w.dense * dense;
                 }
             }
         }
         let threads = if w.thread > 0.0 {
-            self.by_thread(&terms, &keyword)
+            self.by_thread(picked.as_ref(), &keyword)
         } else {
             Vec::new()
         };
-        let given = self.by_relations(plan, &first);
+        let given = self.by_relations(plan, first.iter().copied().enumerate());
         let signals = Signals { keyword, threads };
-        let candidates = self.candidates(plan, &eligible, first, &signals, &given);
-        let explanations = self.rank(plan, &candidates, &signals);
-        let found = candidates.iter().map(|c| c.row).zip(explanations).collect();
-        self.best(plan, found)
+        Found {
+            candidates: self.candidates(plan, &eligible, first, &signals, &given),
+            signals,
+        }
+    }
+
+    /// Whether a row may be found.
+    pub(super) fn is_eligible_row(&self, plan: &Plan<'_>, n: usize) -> bool {
+        self.rows.get(n).is_some_and(|row| {
+            self.is_eligible((n, row), plan.filter, plan.view, plan.is_with_quarantined)
+        })
     }
 
     /// Rows are in the order of their numbers.
-    fn near_rows(&self, near: &Near) -> NearRows {
+    pub(super) fn near_rows(&self, near: &Near) -> NearRows {
         let row = |seq: &i64| self.rows.binary_search_by_key(seq, |row| row.seq).ok();
         NearRows {
             rows: near.seqs.iter().filter_map(row).collect(),
@@ -151,7 +168,9 @@ impl Partition {
             if !is_eligible {
                 continue;
             }
-            let of_thread = row.thread.and_then(|thread| signals.threads.get(thread));
+            let of_thread = self
+                .thread_of(n)
+                .and_then(|thread| signals.threads.get(thread));
             let candidate = Candidate {
                 row: n,
                 given: given.get(&n).copied().unwrap_or(0.0),
@@ -172,16 +191,16 @@ impl Partition {
         found.into_iter().map(|(_, candidate)| candidate).collect()
     }
 
-    /// BM25 by row.
-    fn words(&self, plan: &Plan<'_>, terms: &[String]) -> Vec<f32> {
-        match (&self.keywords, &plan.words) {
-            (Some(keywords), _) => keywords.score(terms, self.rows.len()),
-            (None, Some(words)) => {
-                let score = |row: &Row| words.get(&row.seq).copied().unwrap_or(0.0);
-                self.rows.iter().map(score).collect()
+    /// BM25 by row as the backend's own index gives it.
+    pub(super) fn words_of_backend(&self, plan: &Plan<'_>) -> Vec<f32> {
+        let mut scores = vec![0.0; self.rows.len()];
+        for (seq, score) in plan.words.iter().flatten() {
+            let row = self.rows.binary_search_by_key(seq, |row| row.seq);
+            if let Some(place) = row.ok().and_then(|row| scores.get_mut(row)) {
+                *place = *score;
             }
-            (None, None) => vec![0.0; self.rows.len()],
         }
+        scores
     }
 
     /// Adds what the words of the neighbours in the thread give as context.
@@ -212,7 +231,11 @@ impl Partition {
     }
 
     /// What entities named in the question and relations to other good rows give, by row.
-    fn by_relations(&self, plan: &Plan<'_>, base: &[f32]) -> HashMap<usize, f32> {
+    pub(super) fn by_relations(
+        &self,
+        plan: &Plan<'_>,
+        base: impl Iterator<Item = (usize, f32)>,
+    ) -> HashMap<usize, f32> {
         if self.graph.is_empty() || plan.weights.graph <= 0.0 {
             return HashMap::new();
         }
@@ -235,7 +258,7 @@ impl Partition {
                 give(id, weight / from_count(named.len()));
             }
         }
-        let mut best: Vec<(usize, f32)> = base.iter().copied().enumerate().collect();
+        let mut best: Vec<(usize, f32)> = base.collect();
         best.retain(|(row, score)| *score > 0.0 && self.rows.get(*row).is_some_and(|r| r.is_alive));
         keep_best(&mut best, SPREAD_FROM, |a, b| {
             b.1.total_cmp(&a.1).then(b.0.cmp(&a.0))
@@ -284,7 +307,7 @@ fn recency(plan: &Plan<'_>, occurred_at: Timestamp) -> f32 {
 }
 
 /// Brings scores to 0..1 by their maximum, times a weight.
-fn scale(scores: &mut [f32], weight: f32) {
+pub(super) fn scale(scores: &mut [f32], weight: f32) {
     let most = scores.iter().copied().fold(0.0_f32, f32::max);
     if most > 0.0 {
         scores.iter_mut().for_each(|score| *score *= weight / most);
@@ -292,7 +315,7 @@ fn scale(scores: &mut [f32], weight: f32) {
 }
 
 /// Sorts the first `n` items in front and drops the rest.
-fn keep_best<T>(items: &mut Vec<T>, n: usize, order: impl Fn(&T, &T) -> Ordering) {
+pub(super) fn keep_best<T>(items: &mut Vec<T>, n: usize, order: impl Fn(&T, &T) -> Ordering) {
     if items.len() > n && n > 0 {
         items.select_nth_unstable_by(n - 1, &order);
     }

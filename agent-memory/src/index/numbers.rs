@@ -26,3 +26,9 @@ pub(super) const fn from_dot(dot: i32) -> f32 {
 pub(super) fn to_i8(x: f32) -> i8 {
     x.round().clamp(-127.0, 127.0) as i8
 }
+
+/// The number of a row, a word or a place, in the 32 bits that the index keeps; four thousand
+/// million of them do not fit into main memory.
+pub(super) fn number(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}

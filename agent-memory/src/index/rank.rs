@@ -4,6 +4,7 @@
 //! score of each measured with factors fitted on the other four), rounded to two digits. They say
 //! what a signal is worth next to the others; [`Weights`](crate::Weights) scale them.
 
+use super::keywords::Picked;
 use super::numbers::from_count;
 use super::tokens::Place;
 use super::{Partition, Thread, fuse::Plan};
@@ -85,9 +86,7 @@ impl Partition {
                 let after = place.after.map_or(0.0, keyword);
                 let answers = place.before.filter(|row| self.is_question(*row));
                 let of_thread = self
-                    .rows
-                    .get(candidate.row)
-                    .and_then(|row| row.thread)
+                    .thread_of(candidate.row)
                     .and_then(|thread| signals.threads.get(thread))
                     .copied()
                     .unwrap_or(0.0);
@@ -129,13 +128,13 @@ impl Partition {
     }
 
     /// A row with its neighbours in the thread.
-    fn place(&self, row: usize, with_neighbours: bool) -> Place {
+    pub(super) fn place(&self, row: usize, with_neighbours: bool) -> Place {
         let alone = Place {
             row,
             before: None,
             after: None,
         };
-        let thread = self.rows.get(row).and_then(|r| r.thread);
+        let thread = self.thread_of(row);
         let Some(thread) = thread.and_then(|thread| self.threads.get(thread)) else {
             return alone;
         };
@@ -166,11 +165,13 @@ impl Partition {
 
     /// BM25 of every thread, as if it were one text, the best being 1. Where words are not indexed
     /// here, the best rows of a thread stand for it.
-    pub(super) fn by_thread(&self, terms: &[String], by_row: &[f32]) -> Vec<f32> {
-        let thread_of = |row: usize| self.rows.get(row).and_then(|row| row.thread);
-        let mut scores = match &self.keywords {
-            Some(keywords) => keywords.score_groups(terms, self.threads.len(), thread_of),
-            None => self.threads.iter().map(|t| best_of(t, by_row)).collect(),
+    pub(super) fn by_thread(&self, picked: Option<&Picked>, by_row: &[f32]) -> Vec<f32> {
+        let mut scores = match (&self.keywords, picked) {
+            (Some(keywords), Some(picked)) => {
+                let lengths: Vec<u32> = self.threads.iter().map(|t| t.n_words).collect();
+                keywords.score_groups(picked, &lengths, |row| self.thread_of(row))
+            }
+            _ => self.threads.iter().map(|t| best_of(t, by_row)).collect(),
         };
         let most = scores.iter().copied().fold(0.0_f32, f32::max);
         if most > 0.0 {

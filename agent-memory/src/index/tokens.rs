@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use agent_core::TokenVectors;
 
+use super::numbers::number;
 use crate::terms::without_stop_words;
 
 /// The most distinct tokens of a text that count: a long message has fewer.
@@ -20,7 +21,10 @@ const AFTER: f32 = 0.5;
 /// The tokens of a namespace's rows.
 pub(super) struct Tokens {
     vectors: Arc<dyn TokenVectors>,
-    rows: Vec<Box<[u32]>>,
+    /// Those of all rows, row by row.
+    pub(super) all: Vec<u32>,
+    /// By row: where its tokens start, and how many there are.
+    pub(super) rows: Vec<(usize, u32)>,
 }
 
 /// A row and its neighbours in the thread.
@@ -35,6 +39,7 @@ impl Tokens {
     pub(super) const fn new(vectors: Arc<dyn TokenVectors>) -> Self {
         Self {
             vectors,
+            all: Vec::new(),
             rows: Vec::new(),
         }
     }
@@ -42,12 +47,22 @@ impl Tokens {
     /// Adds the text of the next row.
     pub(super) fn push(&mut self, text: &str) {
         let tokens = self.vectors.tokens(text, TEXT_TOKENS_MAX);
-        self.rows.push(tokens.into_boxed_slice());
+        self.rows.push((self.all.len(), number(tokens.len())));
+        self.all.extend(tokens);
+    }
+
+    fn of(&self, row: usize) -> &[u32] {
+        let (start, n) = self.rows.get(row).copied().unwrap_or_default();
+        let tokens = self.all.get(start..start + n as usize);
+        tokens.unwrap_or_default()
     }
 
     pub(super) fn erase(&mut self, row: usize) {
-        if let Some(tokens) = self.rows.get_mut(row) {
-            *tokens = Box::default();
+        let Some((start, n)) = self.rows.get_mut(row).map(std::mem::take) else {
+            return;
+        };
+        if let Some(tokens) = self.all.get_mut(start..start + n as usize) {
+            tokens.fill(0);
         }
     }
 
@@ -102,7 +117,7 @@ impl Best<'_> {
             return Arc::clone(known);
         }
         let mut best = vec![0.0_f32; self.asked.len()];
-        for token in self.tokens.rows.get(row).into_iter().flatten() {
+        for token in self.tokens.of(row) {
             let alike = self.alike.entry(*token).or_insert_with(|| {
                 let vectors = &self.tokens.vectors;
                 let likeness = |asked: &u32| vectors.likeness(*asked, *token);

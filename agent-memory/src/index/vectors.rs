@@ -1,11 +1,14 @@
 //! Vectors of 8-bit numbers, scanned one by one. Below some tens of thousands this is faster than
 //! a graph, exact, and deletes cost nothing.
 
+pub(super) mod clusters;
 #[cfg(feature = "hnsw")]
 pub(crate) mod hnsw;
 
+use super::best::Best;
 use super::numbers::{from_dot, to_i8};
 use super::tokens::Place;
+use clusters::Clusters;
 
 /// Numbers multiplied at a time: what the compiler turns into vector instructions on any x86-64.
 const LANES: usize = 16;
@@ -77,34 +80,14 @@ pub(super) struct NearRows {
     pub(super) n_rows: usize,
 }
 
-impl NearRows {
-    /// The rows to compare, or `None` for all eligible ones.
-    fn candidates(
-        &self,
-        eligible: &[bool],
-        n_wanted: usize,
-        exact_max: usize,
-    ) -> Option<Vec<usize>> {
-        if eligible.iter().filter(|is| **is).count() <= exact_max {
-            return None;
-        }
-        let is_eligible = |row: &usize| eligible.get(*row).copied().unwrap_or(false);
-        let mut rows: Vec<usize> = self.rows.iter().copied().filter(is_eligible).collect();
-        if rows.len() < n_wanted {
-            // A filter or erased rows left too few of the nearest: only the scan is sure.
-            return None;
-        }
-        rows.extend((self.n_rows..eligible.len()).filter(is_eligible));
-        Some(rows)
-    }
-}
-
 /// The vectors of a namespace's rows.
 pub(super) struct Vectors {
-    dimensions: usize,
-    bytes: Vec<i8>,
-    /// Zero for rows without a vector.
-    scales: Vec<f32>,
+    pub(super) dimensions: usize,
+    /// By slot: the row, unless vectors are grouped.
+    pub(super) bytes: Vec<i8>,
+    /// By slot; zero for rows without a vector.
+    pub(super) scales: Vec<f32>,
+    pub(super) clusters: Option<Clusters>,
     #[cfg(feature = "hnsw")]
     ann: Option<hnsw::Ann>,
 }
@@ -115,6 +98,7 @@ impl Vectors {
             dimensions,
             bytes: Vec::new(),
             scales: Vec::new(),
+            clusters: None,
             #[cfg(feature = "hnsw")]
             ann: None,
         }
@@ -137,6 +121,7 @@ impl Vectors {
         let Some(vector) = vector else {
             return;
         };
+        self.ungroup();
         let start = row * self.dimensions;
         if let (Some(scale), Some(bytes)) = (
             self.scales.get_mut(row),
@@ -158,62 +143,141 @@ impl Vectors {
     }
 
     pub(super) fn erase(&mut self, row: usize) {
-        if let Some(scale) = self.scales.get_mut(row) {
+        let slot = self.slot(row);
+        if let Some(scale) = self.scales.get_mut(slot) {
             *scale = 0.0;
         }
-        let start = row * self.dimensions;
+        let start = slot * self.dimensions;
         if let Some(bytes) = self.bytes.get_mut(start..start + self.dimensions) {
             bytes.fill(0);
         }
     }
 
+    fn slot(&self, row: usize) -> usize {
+        let clusters = self.clusters.as_ref();
+        let slot = clusters.and_then(|clusters| clusters.slot_of_row.get(row));
+        slot.map_or(row, |slot| *slot as usize)
+    }
+
     fn row(&self, row: usize) -> Option<(&[i8], f32)> {
-        let scale = *self.scales.get(row)?;
-        let start = row * self.dimensions;
+        self.at(self.slot(row))
+    }
+
+    fn at(&self, slot: usize) -> Option<(&[i8], f32)> {
+        let scale = *self.scales.get(slot)?;
+        let start = slot * self.dimensions;
         let bytes = self.bytes.get(start..start + self.dimensions)?;
         (scale > 0.0).then_some((bytes, scale))
     }
 
-    /// The likeness of every eligible row to the query, brought to 0..1; 0 for rows without a
-    /// vector and, where the approximate index answers, for rows far from the query.
-    pub(super) fn score(
-        &self,
-        query: &Quantized,
-        eligible: &[bool],
-        n_wanted: usize,
-        exact_max: usize,
-        near: Option<&NearRows>,
-    ) -> Vec<f32> {
-        let mut scores = vec![0.0_f32; self.scales.len()];
-        let rows = match near {
-            Some(near) => near.candidates(eligible, n_wanted, exact_max),
-            None => self.candidates(query, eligible, n_wanted, exact_max),
-        };
-        let mut found: Vec<(usize, f32)> = Vec::new();
-        let mut take = |row: usize| {
-            if let Some((bytes, scale)) = self.row(row) {
-                found.push((row, query.likeness(bytes, scale)));
+    /// A copy in the order of the rows, for grouping them without holding a lock.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn copy(&self) -> Self {
+        let rows = 0..self.scales.len();
+        let (bytes, scales) = self.in_order(rows);
+        let mut copy = Self::new(self.dimensions);
+        (copy.bytes, copy.scales) = (bytes, scales);
+        copy
+    }
+
+    /// Lays the vectors out by groups, so that the nearest are found without a scan of all.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn group(&mut self, clusters: Clusters) {
+        let added = clusters.row_of_slot.len()..self.scales.len();
+        let grouped = clusters.row_of_slot.iter().map(|row| *row as usize);
+        let (bytes, scales) = self.in_order(grouped.chain(added));
+        (self.bytes, self.scales, self.clusters) = (bytes, scales, Some(clusters));
+    }
+
+    #[cfg(feature = "sqlite")]
+    fn ungroup(&mut self) {
+        if self.clusters.is_some() {
+            (self.bytes, self.scales) = self.in_order(0..self.scales.len());
+            self.clusters = None;
+        }
+    }
+
+    #[cfg(feature = "sqlite")]
+    fn in_order(&self, rows: impl Iterator<Item = usize>) -> (Vec<i8>, Vec<f32>) {
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        let mut scales = Vec::with_capacity(self.scales.len());
+        for row in rows {
+            match self.row(row) {
+                Some((of_row, scale)) => {
+                    bytes.extend_from_slice(of_row);
+                    scales.push(scale);
+                }
+                None => {
+                    bytes.resize(bytes.len() + self.dimensions, 0);
+                    scales.push(0.0);
+                }
             }
+        }
+        (bytes, scales)
+    }
+
+    /// The rows nearest to the query. About `scan_max` vectors are compared where they are grouped,
+    /// and all that were added since.
+    pub(super) fn nearest(&self, query: &Quantized, n_wanted: usize, scan_max: usize) -> Near {
+        let mut best = Best::new(n_wanted);
+        let mut take = |row: usize, slot: usize| {
+            let Some((bytes, scale)) = self.at(slot) else {
+                return false;
+            };
+            best.take(query.likeness(bytes, scale), row);
+            true
         };
-        match rows {
-            Some(rows) => rows.into_iter().for_each(&mut take),
-            None => eligible
-                .iter()
-                .enumerate()
-                .filter(|(_, is_eligible)| **is_eligible)
-                .for_each(|(row, _)| take(row)),
+        let mut grouped = 0;
+        #[cfg(feature = "hnsw")]
+        if let Some(ann) = &self.ann {
+            grouped = ann.n_rows();
+            let query = Quantized::unquantized(&query.bytes, query.scale);
+            for row in ann.nearest(&query, n_wanted) {
+                take(row, self.slot(row));
+            }
+        }
+        if let Some(clusters) = self.clusters.as_ref().filter(|_| grouped == 0) {
+            grouped = clusters.row_of_slot.len();
+            let mut n_seen = 0;
+            for slots in clusters.by_likeness(query) {
+                if n_seen >= scan_max {
+                    break;
+                }
+                for slot in slots {
+                    let row = clusters.row_of_slot.get(slot).copied().unwrap_or(0);
+                    n_seen += usize::from(take(row as usize, slot));
+                }
+            }
+        }
+        for row in grouped..self.scales.len() {
+            take(row, self.slot(row));
+        }
+        let (rows, is_cut) = best.finish();
+        Near {
+            rows,
+            is_cut: is_cut || grouped > 0,
+        }
+    }
+
+    /// The likeness of a row to the query.
+    pub(super) fn likeness(&self, query: &Quantized, row: usize) -> Option<f32> {
+        let (bytes, scale) = self.row(row)?;
+        Some(query.likeness(bytes, scale))
+    }
+
+    /// The likeness of every eligible row to the query, brought to 0..1; 0 for rows without a
+    /// vector.
+    pub(super) fn score(&self, query: &Quantized, eligible: &[bool]) -> Vec<f32> {
+        let mut scores = vec![0.0_f32; self.scales.len()];
+        let mut found: Vec<(usize, f32)> = Vec::new();
+        for (row, _) in eligible.iter().enumerate().filter(|(_, is)| **is) {
+            found.extend(self.likeness(query, row).map(|likeness| (row, likeness)));
         }
         let low = found.iter().map(|f| f.1).fold(f32::INFINITY, f32::min);
         let high = found.iter().map(|f| f.1).fold(f32::NEG_INFINITY, f32::max);
-        let span = high - low;
         for (row, likeness) in found {
             if let Some(score) = scores.get_mut(row) {
-                // A single candidate has no span: it counts by its own likeness.
-                *score = if span > 0.0 {
-                    (likeness - low) / span
-                } else {
-                    likeness.clamp(0.0, 1.0)
-                };
+                *score = spanned(likeness, low, high);
             }
         }
         scores
@@ -244,47 +308,6 @@ impl Vectors {
         (square > 0.0).then(|| likeness / square.sqrt())
     }
 
-    /// The rows to compare, or `None` for all eligible ones.
-    #[cfg(feature = "hnsw")]
-    fn candidates(
-        &self,
-        query: &Quantized,
-        eligible: &[bool],
-        n_wanted: usize,
-        exact_max: usize,
-    ) -> Option<Vec<usize>> {
-        let n_eligible = eligible.iter().filter(|is| **is).count();
-        if n_eligible <= exact_max {
-            return None;
-        }
-        let ann = self.ann.as_ref()?;
-        let is_eligible = |row: &usize| eligible.get(*row).copied().unwrap_or(false);
-        let query = Quantized::unquantized(&query.bytes, query.scale);
-        let mut rows = ann.nearest(&query, n_wanted);
-        rows.retain(is_eligible);
-        if rows.len() < n_wanted {
-            // A filter or erased rows left too few of the nearest: only the scan is sure.
-            return None;
-        }
-        rows.extend((ann.n_rows()..eligible.len()).filter(is_eligible));
-        Some(rows)
-    }
-
-    #[cfg(not(feature = "hnsw"))]
-    #[expect(
-        clippy::unused_self,
-        reason = "the signature is shared with the feature `hnsw`"
-    )]
-    const fn candidates(
-        &self,
-        _query: &Quantized,
-        _eligible: &[bool],
-        _n_wanted: usize,
-        _exact_max: usize,
-    ) -> Option<Vec<usize>> {
-        None
-    }
-
     #[cfg(feature = "hnsw")]
     pub(super) fn unquantized(&self) -> Vec<(usize, Vec<f32>)> {
         (0..self.scales.len())
@@ -298,5 +321,22 @@ impl Vectors {
     #[cfg(feature = "hnsw")]
     pub(super) fn set_ann(&mut self, ann: hnsw::Ann) {
         self.ann = Some(ann);
+    }
+}
+
+/// The nearest rows to a query.
+pub(super) struct Near {
+    pub(super) rows: Vec<(f32, usize)>,
+    /// Whether there are more.
+    pub(super) is_cut: bool,
+}
+
+/// Brings a likeness to 0..1 between the least and the most.
+pub(super) fn spanned(likeness: f32, low: f32, high: f32) -> f32 {
+    if high > low {
+        (likeness - low) / (high - low)
+    } else {
+        // A single candidate has no span: it counts by its own likeness.
+        likeness.clamp(0.0, 1.0)
     }
 }

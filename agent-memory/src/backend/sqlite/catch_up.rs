@@ -36,22 +36,24 @@ pub(super) fn is_reset(tx: &Tx<'_>, partition: i64, since: i64) -> Result<bool> 
 
 /// Applies what the index has not seen, in the snapshot of `tx`.
 ///
-/// `spaces` are those of the present and the former embedder.
+/// `spaces` are those of the present and the former embedder; relations are applied from the
+/// change after `relations_since`.
 pub(super) fn apply(
     tx: &Tx<'_>,
     partition: i64,
     spaces: [Option<i64>; 2],
+    relations_since: i64,
     index: &mut Partition,
 ) -> Result<()> {
     let last = last_seq(tx, partition)?;
     let since = index.last_seq();
-    if last <= since {
+    if last <= since.min(relations_since) {
         return Ok(());
     }
     let [present, former] = spaces;
     entries(tx, (partition, since, present, former), index)?;
     embeddings(tx, (partition, since, present), index)?;
-    relations(tx, [partition, since], index)?;
+    relations(tx, [partition, relations_since], index)?;
     changes(tx, [partition, since], index)?;
     index.seen(last);
     Ok(())

@@ -1,13 +1,13 @@
 //! Searches and listings within a snapshot.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use agent_core::Timestamp;
 use agent_core::store::{Tx, sql};
 use rusqlite::params;
 
-use super::{Indexes, rows};
+use super::indexes::Indexes;
+use super::rows;
 use crate::error::{Error, Result};
 use crate::index::{Plan, Quantized, Scored};
 use crate::memory::Memory;
@@ -75,13 +75,13 @@ impl Search {
 }
 
 /// BM25 by FTS5. Every word is quoted, so no text is taken for its query language.
-fn words(tx: &Tx<'_>, partition: i64, text: &str) -> Result<HashMap<i64, f32>> {
+fn words(tx: &Tx<'_>, partition: i64, text: &str) -> Result<Vec<(i64, f32)>> {
     let quoted: Vec<String> = query_words(text)
         .into_iter()
         .map(|(word, _)| format!("\"{}\"", word.replace('"', "\"\"")))
         .collect();
     if quoted.is_empty() {
-        return Ok(HashMap::new());
+        return Ok(Vec::new());
     }
     // The scope as a word of its own lets FTS5 intersect before it ranks.
     let query = format!(
