@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 /// let tools = MemoryTools::new(memory, Namespace::new("fleet/support/ana")?)
 ///     .also_reading(Namespace::new("fleet/handbook")?)
 ///     .tools();
-/// let names: Vec<&str> = tools.iter().map(|tool| tool.info().name()).collect();
+/// let names: Vec<&str> = tools.iter().map(|tool| tool.info().spec.name.as_str()).collect();
 /// assert_eq!(names, ["memory_search", "memory_remember"]);
 /// # Ok(())
 /// # }

@@ -185,7 +185,7 @@ impl Postgres {
             let Some(found) = tx.enter(&at).await? else {
                 return Ok(None);
             };
-            let cell = self.indexes.current(&tx, found).await?;
+            let cell = Box::pin(self.indexes.current(&tx, found)).await?;
             let is_large = cell.index.read().is_large();
             Ok(is_large.then_some(found.partition))
         });

@@ -210,7 +210,7 @@ fn word(rank: u64) -> String {
     word
 }
 
-/// Spreads the bits of a number (the finalizer of SplitMix64).
+/// Spreads the bits of a number (the finalizer of `SplitMix64`).
 const fn mix(n: u64) -> u64 {
     let x = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
