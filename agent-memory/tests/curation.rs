@@ -3,10 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::clone_on_ref_ptr, reason = "tests")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use agent_core::store::{Config as StoreConfig, Db, Durability};
-use agent_core::{Classify, ErrorKind, Principal, Scope, Timestamp};
+use agent_core::{Classify, Embedder, ErrorKind, Principal, Scope, Timestamp, TokenVectors};
 use agent_memory::backend::sqlite::Config;
 use agent_memory::backend::{InMemory, Sqlite};
 use agent_memory::conformance::Bench;
@@ -15,7 +16,9 @@ use agent_memory::extract::{Candidate, Cardinality, Claim, DeterministicExtracto
 use agent_memory::{
     Draft, Error, Listing, MemoryStore, Namespace, Query, Selection, StaticEmbedder, Verb,
 };
+use async_trait::async_trait;
 use tempfile::TempDir;
+use tokio::sync::Barrier;
 
 type Shared = Curator<Arc<dyn MemoryStore>>;
 
@@ -56,6 +59,53 @@ async fn sqlite(bench: &Bench, dir: &TempDir) -> [Arc<dyn MemoryStore>; 2] {
     };
     let (first, second) = (open().await.unwrap(), open().await.unwrap());
     [Arc::new(first), Arc::new(second)]
+}
+
+/// Lets writers meet: each of the next `n` texts is embedded when all of them are there. A store embeds
+/// what is added after the curator read and before anything is written.
+#[derive(Debug)]
+struct Meeting {
+    inner: Arc<dyn Embedder>,
+    expected: AtomicUsize,
+    barrier: Barrier,
+}
+
+impl Meeting {
+    fn of(inner: &Arc<dyn Embedder>, n: usize) -> Arc<Self> {
+        Arc::new(Self {
+            inner: Arc::clone(inner),
+            expected: AtomicUsize::new(0),
+            barrier: Barrier::new(n),
+        })
+    }
+
+    fn expect(&self, n: usize) {
+        self.expected.store(n, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Embedder for Meeting {
+    fn space(&self) -> &str {
+        self.inner.space()
+    }
+
+    fn dimensions(&self) -> usize {
+        self.inner.dimensions()
+    }
+
+    fn token_vectors(&self) -> Option<Arc<dyn TokenVectors>> {
+        self.inner.token_vectors()
+    }
+
+    async fn embed(&self, scope: &Scope, texts: &[String]) -> agent_core::Result<Vec<Vec<f32>>> {
+        let one_less = |n: usize| n.checked_sub(1);
+        let order = Ordering::SeqCst;
+        if self.expected.fetch_update(order, order, one_less).is_ok() {
+            self.barrier.wait().await;
+        }
+        self.inner.embed(scope, texts).await
+    }
 }
 
 /// Says something a day after what was said before.
@@ -278,14 +328,21 @@ async fn near_duplicates_merge_and_different_numbers_do_not() {
 /// Two stores in one file and several tasks on each.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_same_fact_from_many_writers_at_once_is_one_record() {
-    let (bench, dir) = (Bench::new(), TempDir::new().unwrap());
+    let (mut bench, dir) = (Bench::new(), TempDir::new().unwrap());
+    let (plain, meeting) = (bench.embedder.clone(), Meeting::of(&bench.embedder, 8));
+    bench.embedder = meeting.clone();
     let stores = sqlite(&bench, &dir).await;
-    let mut tasks = tokio::task::JoinSet::new();
+    bench.embedder = plain;
+    let mut events = Vec::new();
     for n in 0..8 {
-        let curator = curator(&bench, stores[n % 2].clone());
         let draft = Draft::event(format!("said {n}"));
-        let added = curator.store().add(&scope(), home(), vec![draft]).await;
-        let event = added.unwrap()[0].id;
+        let added = stores[0].add(&scope(), home(), vec![draft]).await;
+        events.push(added.unwrap()[0].id);
+    }
+    meeting.expect(8);
+    let mut tasks = tokio::task::JoinSet::new();
+    for (n, event) in events.into_iter().enumerate() {
+        let curator = curator(&bench, stores[n % 2].clone());
         tasks.spawn(async move {
             let candidate = home_is("Rome", 1).evident_from(event);
             curator
@@ -308,8 +365,12 @@ async fn the_same_fact_from_many_writers_at_once_is_one_record() {
 /// Whoever comes first, the value said last holds, and no two at a time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn contradictions_from_many_writers_at_once_leave_one_belief() {
-    let (bench, dir) = (Bench::new(), TempDir::new().unwrap());
+    let (mut bench, dir) = (Bench::new(), TempDir::new().unwrap());
+    let (plain, meeting) = (bench.embedder.clone(), Meeting::of(&bench.embedder, 10));
+    bench.embedder = meeting.clone();
     let stores = sqlite(&bench, &dir).await;
+    bench.embedder = plain;
+    meeting.expect(10);
     let mut tasks = tokio::task::JoinSet::new();
     for n in 0..10 {
         let curator = curator(&bench, stores[n % 2].clone());
