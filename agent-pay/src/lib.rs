@@ -23,6 +23,8 @@ mod ratio;
 pub mod signed;
 mod spend;
 pub mod trade;
+#[cfg(feature = "http-client")]
+pub mod transport;
 
 pub use account::{Account, AccountName, AccountQuery, Balances, Guard};
 pub use batch::{Batch, Entry, Found, Receipt, Resolution, State, Transfer, TransferKind};
