@@ -112,55 +112,115 @@ impl Invoice {
         serde_json::to_string_pretty(self).map_err(|e| Error::invalid("invoice", e.to_string()))
     }
 
-    /// Writes the invoice as one HTML page to print. Every text is escaped; there is no script, and
-    /// nothing is loaded from elsewhere.
+    /// Writes the invoice as one HTML page to print, in the name of who bills, which may be several
+    /// lines: name, address, tax number. Every text is escaped; there is no script, and nothing is
+    /// loaded from elsewhere.
     #[must_use]
-    pub fn to_html(&self) -> String {
+    pub fn to_html(&self, issuer: &str) -> String {
         let mut html = String::with_capacity(4_096);
-        let tenant = escape(&self.tenant);
+        let (issuer, tenant) = (lines(issuer), escape(&self.tenant));
         let (number_, asset) = (self.number, self.asset);
         let since = self
             .since
-            .map_or_else(|| "the beginning".to_owned(), |at| at.to_string());
+            .map_or_else(|| "the beginning".to_owned(), minute);
         html.push_str(HEAD);
         // Writing to a text does not fail.
         let _ = write!(
             html,
             "<title>Invoice {number_} for {tenant}</title></head><body><h1>Invoice {number_}</h1>\
-             <dl><dt>To</dt><dd>{tenant}</dd><dt>Period</dt><dd>{since} to {}</dd></dl>\
+             <dl><dt>From</dt><dd>{issuer}</dd><dt>To</dt><dd>{tenant}</dd><dt>Period</dt><dd>{since} to {}</dd></dl>\
              <table><thead><tr><th>Resource</th><th>Consumed</th><th>Amount, {asset}</th></tr>\
              </thead><tbody>",
-            self.until
+            minute(self.until)
         );
+        let scale = self.fraction_digits();
         for line in &self.lines {
             let used: Vec<String> = line
                 .usage
                 .iter()
-                .map(|(unit, quantity)| format!("{quantity} {}", unit.name().replace('_', " ")))
+                .map(|(unit, n)| format!("{} {}", grouped(n), unit.name().replace('_', " ")))
                 .collect();
             let _ = write!(
                 html,
                 "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
                 escape(&line.resource),
                 used.join("<br>"),
-                number(line.amount)
+                padded(line.amount, scale)
             );
         }
         let _ = write!(
             html,
             "</tbody><tfoot><tr><th colspan=\"2\">Total</th><th>{}</th></tr></tfoot></table>",
-            number(self.total)
+            padded(self.total, scale)
         );
         if self.n_late > 0 {
             let _ = write!(
                 html,
-                "<p>{} records arrived after their period.</p>",
+                "<p>Records that arrived after their period: {}.</p>",
                 self.n_late
+            );
+        }
+        if self.n_unpriced > 0 {
+            let _ = write!(
+                html,
+                "<p>Records without a price, not billed: {}.</p>",
+                self.n_unpriced
             );
         }
         html.push_str("</body></html>\n");
         html
     }
+
+    /// The most digits behind the point among the numbers of the page.
+    fn fraction_digits(&self) -> usize {
+        let all = self.lines.iter().map(|line| line.amount);
+        let all = all.chain([self.total]).map(fraction);
+        all.max().unwrap_or_default()
+    }
+}
+
+/// The digits of a number behind its point.
+fn fraction(amount: Amount) -> usize {
+    let text = number(amount);
+    text.split_once('.').map_or(0, |(_, digits)| digits.len())
+}
+
+/// A number with so many digits behind its point, so that a column of them stands in line.
+fn padded(amount: Amount, scale: usize) -> String {
+    let zeros = scale.saturating_sub(fraction(amount));
+    let mut text = number(amount);
+    if zeros > 0 && !text.contains('.') {
+        text.push('.');
+    }
+    text.extend(std::iter::repeat_n('0', zeros));
+    text
+}
+
+/// A moment as people read it, cut to the minute.
+fn minute(at: Timestamp) -> String {
+    let text = at.to_string();
+    let (day, time) = text.split_once('T').unwrap_or((&text, ""));
+    let time: String = time.chars().take("hh:mm".len()).collect();
+    format!("{day} {time} UTC")
+}
+
+/// A number in groups of three digits, apart by thin spaces that do not break.
+fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len().saturating_mul(2));
+    for (i, digit) in digits.char_indices() {
+        if i > 0 && digits.len().saturating_sub(i).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A text of several lines for HTML.
+fn lines(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(escape).collect();
+    lines.join("<br>")
 }
 
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\

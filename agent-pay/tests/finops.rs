@@ -227,13 +227,19 @@ async fn hostile_names_stay_text_in_a_printed_invoice() {
     let (db, meter) = meter(&dir).await;
     let hostile = "tool/<script>alert('x')</script>\"&\u{202e}\u{7}";
     record(&meter, "a", hostile, Unit::Calls, 30, 10).await;
+    record(&meter, "b", "model/large", Unit::TokensIn, 1_234_567, 20).await;
+    record(&meter, "c", "gift", Unit::Calls, 5, 30).await;
     let invoice = close(&db, 100).await.unwrap();
-    let html = invoice.to_html();
+    let html = invoice.to_html("Maps & Co\n1 Way");
+    assert!(html.contains("<dd>Maps &amp; Co<br>1 Way</dd>"));
+    assert!(html.contains("to 1970-01-01 00:00 UTC"));
     assert!(html.contains("tool/&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&quot;&amp;"));
     assert!(!html.contains("<script") && !html.contains('\u{202e}') && !html.contains('\u{7}'));
     let json: serde_json::Value = serde_json::from_str(&invoice.to_json().unwrap()).unwrap();
-    assert_eq!(json["total"], "0.00001 USD");
-    assert_eq!(json["lines"][0]["resource"], hostile);
+    assert_eq!(json["lines"][1]["resource"], hostile);
+    assert!(html.contains(">0.000010<") && html.contains(">0.411532<"));
+    assert!(html.contains("1\u{202f}234\u{202f}567 tokens in"));
+    assert!(html.contains("Records without a price, not billed: 1."));
 }
 
 proptest! {
