@@ -20,6 +20,7 @@ mod decide;
 mod intent;
 mod limit;
 mod policy;
+mod refund;
 mod rule;
 mod window;
 
@@ -29,6 +30,7 @@ pub use decide::{Decision, Level, Meter, Outcome, Snapshot, decide, may_approve}
 pub use intent::{Intent, Movement, Origin, Payee, PriceBasis, operation_key};
 pub use limit::{Limit, Measure, Window};
 pub use policy::{FirstPayee, Policy};
+pub use refund::{Refund, RefundState};
 pub use rule::{Matched, Rule};
 pub use window::{Calendar, Period};
 

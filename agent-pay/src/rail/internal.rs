@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::{Classify, IdempotencyKey};
+use agent_core::{Classify, Digest, IdempotencyKey};
 use async_trait::async_trait;
 
 use super::{Outcome, Payment, Rail};
-use crate::account::AccountName;
+use crate::account::{AccountName, Guard};
 use crate::batch::{Batch, Entry, TransferKind};
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
@@ -27,8 +27,8 @@ impl Internal {
         Self { ledger, purse }
     }
 
-    async fn transfer(&self, id: IdempotencyKey, entry: Entry) -> Outcome {
-        let batch = Batch::new(id.clone(), vec![entry]).with_pinned_refusal();
+    async fn transfer(&self, id: IdempotencyKey, entries: Vec<Entry>) -> Outcome {
+        let batch = Batch::new(id.clone(), entries).with_pinned_refusal();
         match self.ledger.post(batch).await {
             Ok(receipt) => settled(&receipt),
             // The id is used up: by an earlier payment, whose outcome stands, or by its closing.
@@ -51,7 +51,7 @@ impl Internal {
     /// Uses an id up with a batch that moves nothing.
     fn closing(&self, id: IdempotencyKey) -> Batch {
         let asset = agent_core::Asset::USD;
-        let guard = crate::account::Guard::Unguarded;
+        let guard = Guard::Unguarded;
         let closed = AccountName::new("internal-closed").unwrap_or_else(|_| self.purse.clone());
         Batch::new(id, vec![Entry::open(asset, closed, guard)]).with_memo("closed")
     }
@@ -82,7 +82,7 @@ impl Rail for Internal {
         match AccountName::new(&payment.payee) {
             Ok(payee) => {
                 let entry = Entry::post(self.purse.clone(), payee, payment.amount);
-                self.transfer(payment.id, entry).await
+                self.transfer(payment.id, vec![entry]).await
             }
             Err(error) => Outcome::failed(error.code()),
         }
@@ -102,23 +102,28 @@ impl Rail for Internal {
             Ok(None) => return Outcome::failed("no_payment"),
             Err(error) => return unknown(&error),
         };
-        match reversed(&found.receipt, &refund) {
-            Ok(entry) => self.transfer(refund.id, entry).await,
+        match back(&found.receipt, &refund) {
+            Ok(entries) => self.transfer(refund.id, entries).await,
             Err(error) => Outcome::failed(error.code()),
         }
     }
 }
 
-fn reversed(receipt: &crate::batch::Receipt, refund: &Payment) -> Result<Entry> {
+/// What a refund moves: the money, and as much out of an account of the payment that has what was
+/// paid and no more, so that the ledger refuses what all refunds together exceed it by.
+fn back(receipt: &crate::batch::Receipt, refund: &Payment) -> Result<Vec<Entry>> {
     let paid = receipt.transfers.first();
     let paid = paid.ok_or_else(|| Error::invalid("refund", "nothing was paid"))?;
-    if refund.amount.compare(&paid.amount)?.is_gt() {
-        let (held, asked) = (paid.amount, refund.amount);
-        return Err(Error::ExceedsHold { held, asked });
-    }
-    Ok(Entry::post(
-        paid.credit.clone(),
-        paid.debit.clone(),
-        refund.amount,
-    ))
+    let of = Digest::of_bytes(receipt.key.as_str().as_bytes());
+    let left = AccountName::new(&format!("internal-paid/{of}"))?;
+    let all = AccountName::new("internal-refunds")?;
+    let guard = Guard::DebitsMustNotExceedCredits;
+    let asset = paid.amount.asset();
+    Ok(vec![
+        Entry::open(asset, all.clone(), Guard::Unguarded),
+        Entry::open(asset, left.clone(), guard),
+        Entry::set_credits(all.clone(), left.clone(), paid.amount),
+        Entry::post(paid.credit.clone(), paid.debit.clone(), refund.amount),
+        Entry::post(left, all, refund.amount),
+    ])
 }

@@ -58,7 +58,7 @@ mod with_authority {
 
     use super::Event;
     use crate::authority::{
-        ApprovalRequest, Authorization, Intent, Refusal, SpendHold, SpendState,
+        ApprovalRequest, Authorization, Intent, Refund, RefundState, Refusal, SpendHold, SpendState,
     };
     use crate::backend::SqliteAuthority;
     use crate::error::{Error, Result};
@@ -137,8 +137,8 @@ mod with_authority {
             }
         }
 
-        /// Asks the rail about at most `limit` payments whose outcome is not known, and returns how
-        /// many of them are known now.
+        /// Asks the rail about at most `limit` payments and as many refunds whose outcome is not
+        /// known, and returns how many of them are known now.
         ///
         /// # Errors
         /// Those of the store; `Corrupt` if the rail contradicts what is booked.
@@ -149,6 +149,11 @@ mod with_authority {
             let mut n_known = 0_usize;
             for key in self.authority.submitted(limit).await? {
                 if !matches!(self.look_up(key).await?, Paid::Unknown { .. }) {
+                    n_known = n_known.saturating_add(1);
+                }
+            }
+            for key in self.authority.submitted_refunds(limit).await? {
+                if !matches!(self.look_up_refund(&key).await?, Paid::Unknown { .. }) {
                     n_known = n_known.saturating_add(1);
                 }
             }
@@ -163,40 +168,72 @@ mod with_authority {
         /// # Cancel safety
         /// Atomic.
         pub async fn on_event(&self, event: Event) -> Result<Paid> {
-            self.book(&event.payment, event.outcome).await
+            match self.authority.find_refund(event.payment.clone()).await? {
+                Some(refund) => self.book_refund(refund, event.outcome).await,
+                None => self.book(&event.payment, event.outcome).await,
+            }
         }
 
-        /// Gives back part of a settled payment, on the rail and in the books.
+        /// Gives back part of a settled payment, on the rail and in the books. Repeating it after a
+        /// crash or a lost answer gives back at most once: a refund that was submitted is looked up.
+        /// [`Paid::Failed`] uses its key up; what was set aside for it can go back under another.
         ///
         /// # Errors
-        /// `Invalid` for more than is left, `Unavailable`-like outcomes as [`Paid::Unknown`].
+        /// `Invalid` for more than is left, beside what other refunds are under way with; those of
+        /// [`SqliteAuthority::submit_refund`].
         ///
         /// # Cancel safety
-        /// Repeat it with the same key.
+        /// Repeat it with the same key, or [`Payer::reconcile`].
         pub async fn refund(
             &self,
             key: IdempotencyKey,
             refund_key: IdempotencyKey,
             amount: Amount,
         ) -> Result<Paid> {
-            let hold = self.find(&key).await?;
-            let left = hold.captured.minus(hold.refunded)?;
-            let is_new = self.authority.refunded(refund_key.clone()).await?.is_none();
-            if is_new && amount.compare(&left)?.is_gt() {
-                let (held, asked) = (left, amount);
-                return Err(Error::ExceedsHold { held, asked });
+            let submitted = self
+                .authority
+                .submit_refund(key.clone(), refund_key.clone(), amount);
+            let refund = submitted.await?;
+            match refund.state {
+                RefundState::New => {
+                    let back = Payment::new(refund_key, "", amount);
+                    let outcome = self.rail.refund(key, back).await;
+                    self.book_refund(refund, outcome).await
+                }
+                RefundState::Submitted => self.look_up_refund(&refund_key).await,
+                RefundState::Settled => Ok(Paid::Settled(refund.spend)),
+                RefundState::Failed => Ok(Paid::Failed(refund.spend)),
             }
-            let refund = Payment::new(refund_key.clone(), "", amount);
-            match self.rail.refund(key.clone(), refund).await {
-                Outcome::Settled { amount, .. } => {
-                    let hold = self.authority.refund(key, refund_key, amount).await?;
-                    Ok(Paid::Settled(hold))
+        }
+
+        async fn look_up_refund(&self, key: &IdempotencyKey) -> Result<Paid> {
+            let found = self.authority.find_refund(key.clone()).await?;
+            let refund = found.ok_or_else(|| Error::KeyNotFound { key: key.clone() })?;
+            let outcome = self.rail.look_up(key.clone()).await;
+            self.book_refund(refund, outcome).await
+        }
+
+        async fn book_refund(&self, refund: Refund, outcome: Outcome) -> Result<Paid> {
+            let (hold, key) = (refund.spend, refund.key);
+            let booked = match (outcome, refund.state) {
+                (Outcome::Settled { amount, .. }, _) => {
+                    let booked = self.authority.refund(hold.key, key.clone(), amount).await;
+                    booked.map(Paid::Settled)
                 }
-                Outcome::Failed { .. } => {
-                    let (held, asked) = (left, amount);
-                    Err(Error::ExceedsHold { held, asked })
+                (Outcome::Failed { .. }, _) => {
+                    let booked = self.authority.fail_refund(key.clone()).await;
+                    booked.map(|refund| Paid::Failed(refund.spend))
                 }
-                Outcome::Unknown { retry_after, .. } => Ok(Paid::Unknown { hold, retry_after }),
+                // An event that is older than what is booked.
+                (Outcome::Unknown { .. }, RefundState::Settled) => Ok(Paid::Settled(hold)),
+                (Outcome::Unknown { .. }, RefundState::Failed) => Ok(Paid::Failed(hold)),
+                (Outcome::Unknown { retry_after, .. }, _) => {
+                    Ok(Paid::Unknown { hold, retry_after })
+                }
+            };
+            match booked {
+                Err(Error::Resolved { .. } | Error::KeyReused { .. }) => Err(contradiction(&key)),
+                booked => booked,
             }
         }
 
@@ -211,16 +248,12 @@ mod with_authority {
         }
 
         async fn book(&self, key: &IdempotencyKey, outcome: Outcome) -> Result<Paid> {
-            let contradiction = |hold: &SpendHold| {
-                let key = hold.key.as_str();
-                Error::corrupt(format!("the rail contradicts what is booked of {key}"))
-            };
             let hold = self.find(key).await?;
             match (outcome, hold.state) {
                 (Outcome::Settled { amount, .. }, SpendState::Submitted | SpendState::Captured) => {
                     match self.authority.capture(key.clone(), amount).await {
                         Ok(hold) => Ok(Paid::Settled(hold)),
-                        Err(Error::Resolved { .. }) => Err(contradiction(&hold)),
+                        Err(Error::Resolved { .. }) => Err(contradiction(key)),
                         Err(error) => Err(error),
                     }
                 }
@@ -233,8 +266,13 @@ mod with_authority {
                 // An event that is older than what is booked.
                 (Outcome::Unknown { .. }, SpendState::Captured) => Ok(Paid::Settled(hold)),
                 (Outcome::Unknown { .. }, _) => Ok(Paid::Failed(hold)),
-                (Outcome::Settled { .. } | Outcome::Failed { .. }, _) => Err(contradiction(&hold)),
+                (Outcome::Settled { .. } | Outcome::Failed { .. }, _) => Err(contradiction(key)),
             }
         }
+    }
+
+    fn contradiction(key: &IdempotencyKey) -> Error {
+        let key = key.as_str();
+        Error::corrupt(format!("the rail contradicts what is booked of {key}"))
     }
 }

@@ -63,7 +63,8 @@ struct State {
 struct Record {
     payment: Payment,
     fate: Fate,
-    refunded: Amount,
+    /// The payment it gives back part of.
+    gives_back: Option<IdempotencyKey>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,12 +94,11 @@ impl Simulator {
             record.fate == Fate::Settled && record.payment.amount.asset() == asset
         });
         let units = settled.fold(0_i128, |sum, record| {
-            let net = record
-                .payment
-                .amount
-                .units()
-                .saturating_sub(record.refunded.units());
-            sum.saturating_add(net)
+            let units = record.payment.amount.units();
+            match record.gives_back {
+                None => sum.saturating_add(units),
+                Some(_) => sum.saturating_sub(units),
+            }
         });
         Amount::from_units(units, asset)
     }
@@ -116,6 +116,41 @@ impl Simulator {
         events.extend(doubled);
         events.sort_by_cached_key(|_event| self.entropy.next_u64());
         events
+    }
+
+    /// Takes a request to pay or to give back; the first with its id counts.
+    fn take(&self, payment: Payment, gives_back: Option<IdempotencyKey>) -> Outcome {
+        let drawn = self.draw();
+        if drawn == Drawn::LostRequest {
+            return Outcome::unknown(SOON, "no answer in time");
+        }
+        let id = payment.id.clone();
+        let mut state = self.state.lock();
+        let is_new = !state.payments.contains_key(&id);
+        let fate = match drawn {
+            _ if payment.amount.is_negative() => Fate::Failed("negative_amount"),
+            _ if !state.has_left(gives_back.as_ref(), &payment.amount) => {
+                Fate::Failed("exceeds_payment")
+            }
+            Drawn::Refused => Fate::Failed("refused"),
+            Drawn::Slow => Fate::Slow(2),
+            _ => Fate::Settled,
+        };
+        let record = Record {
+            payment,
+            fate,
+            gives_back,
+        };
+        let record = state.payments.entry(id.clone()).or_insert(record);
+        let outcome = record.outcome();
+        if is_new {
+            state.tell(&id);
+        }
+        match drawn {
+            Drawn::Timeout => Outcome::unknown(SOON, "no answer in time"),
+            Drawn::Error => Outcome::unknown(SOON, "503 service unavailable"),
+            _ => outcome,
+        }
     }
 
     /// Draws at most one of the faults that exclude one another.
@@ -147,6 +182,25 @@ enum Drawn {
 const SOON: Duration = Duration::from_millis(100);
 
 impl State {
+    /// Returns whether an amount can be given back of a payment, beside what is or may be given
+    /// back of it; true if it is none of a refund.
+    fn has_left(&self, of: Option<&IdempotencyKey>, amount: &Amount) -> bool {
+        let Some(of) = of else { return true };
+        let Some(paid) = self.payments.get(of) else {
+            return false;
+        };
+        let is_back = |record: &&Record| {
+            record.gives_back.as_ref() == Some(of) && !matches!(record.fate, Fate::Failed(_))
+        };
+        let back = self.payments.values().filter(is_back);
+        let back = back.map(|record| record.payment.amount.units());
+        let back = back.fold(0_i128, i128::saturating_add);
+        paid.fate == Fate::Settled
+            && paid.gives_back.is_none()
+            && paid.payment.amount.asset() == amount.asset()
+            && back.saturating_add(amount.units()) <= paid.payment.amount.units()
+    }
+
     fn tell(&mut self, id: &IdempotencyKey) {
         let Some(record) = self.payments.get(id) else {
             return;
@@ -178,35 +232,7 @@ impl Rail for Simulator {
     }
 
     async fn pay(&self, payment: Payment) -> Outcome {
-        let drawn = self.draw();
-        if drawn == Drawn::LostRequest {
-            return Outcome::unknown(SOON, "no answer in time");
-        }
-        let id = payment.id.clone();
-        let mut state = self.state.lock();
-        let is_new = !state.payments.contains_key(&id);
-        let fate = match drawn {
-            _ if payment.amount.is_negative() => Fate::Failed("negative_amount"),
-            Drawn::Refused => Fate::Failed("refused"),
-            Drawn::Slow => Fate::Slow(2),
-            _ => Fate::Settled,
-        };
-        let refunded = Amount::zero(payment.amount.asset());
-        let record = Record {
-            payment,
-            fate,
-            refunded,
-        };
-        let record = state.payments.entry(id.clone()).or_insert(record);
-        let outcome = record.outcome();
-        if is_new {
-            state.tell(&id);
-        }
-        match drawn {
-            Drawn::Timeout => Outcome::unknown(SOON, "no answer in time"),
-            Drawn::Error => Outcome::unknown(SOON, "503 service unavailable"),
-            _ => outcome,
-        }
+        self.take(payment, None)
     }
 
     async fn look_up(&self, id: IdempotencyKey) -> Outcome {
@@ -219,7 +245,7 @@ impl Rail for Simulator {
             let closed = Record {
                 payment: Payment::new(id.clone(), "", Amount::zero(Asset::USD)),
                 fate: Fate::Failed("never_arrived"),
-                refunded: Amount::zero(Asset::USD),
+                gives_back: None,
             };
             state.payments.insert(id, closed);
             return Outcome::failed("never_arrived");
@@ -239,33 +265,6 @@ impl Rail for Simulator {
     }
 
     async fn refund(&self, payment: IdempotencyKey, refund: Payment) -> Outcome {
-        let mut state = self.state.lock();
-        if let Some(done) = state.payments.get(&refund.id) {
-            return done.outcome();
-        }
-        let Some(record) = state.payments.get_mut(&payment) else {
-            return Outcome::failed("no_payment");
-        };
-        let left = record.payment.amount.minus(record.refunded);
-        let fits = left.is_ok_and(|left| {
-            left.compare(&refund.amount)
-                .is_ok_and(std::cmp::Ordering::is_ge)
-        });
-        if record.fate != Fate::Settled || !fits || refund.amount.is_negative() {
-            return Outcome::failed("exceeds_payment");
-        }
-        let Ok(refunded) = record.refunded.plus(refund.amount) else {
-            return Outcome::failed("exceeds_payment");
-        };
-        record.refunded = refunded;
-        let settled = Record {
-            refunded: refund.amount,
-            fate: Fate::Settled,
-            payment: refund.clone(),
-        };
-        let outcome = settled.outcome();
-        // It moves back what it is for, so that by itself it moves nothing.
-        state.payments.insert(refund.id, settled);
-        outcome
+        self.take(refund, Some(payment))
     }
 }

@@ -9,6 +9,7 @@ mod escrow;
 mod hold;
 mod nodes;
 mod record;
+mod refund;
 mod replay;
 mod row;
 mod snapshot;
@@ -20,17 +21,18 @@ use agent_core::store::{Db, Tx};
 use agent_core::{Amount, Digest, IdempotencyKey, Principal};
 
 use crate::authority::{
-    ApprovalRequest, Authorization, Intent, Policy, PolicyBook, SpendHold, Vote,
+    ApprovalRequest, Authorization, Intent, Policy, PolicyBook, Refund, SpendHold, Vote,
 };
 use crate::budget::BudgetPath;
 use crate::error::Result;
 
 pub use approve::{approval, open_requests, vote};
-pub use end::{capture, refund, release, submit};
+pub use end::{capture, release, submit};
 pub use escrow::{accept_milestone, decide_milestone, dispute_milestone, open_escrow};
 pub use hold::{authorize, top_up};
 pub use nodes::{PolicyCache, apply, delegate, halt, revoke, trust_payee};
 pub use record::{StoredDecision, decision, replay};
+pub use refund::{fail_refund, find_refund, refund, submit_refund, submitted_refunds};
 pub use replay::{Answer, Begin, begin, finish, purge};
 pub use row::{spend, submitted};
 pub use sweep::sweep;
@@ -208,12 +210,33 @@ impl SqliteAuthority {
         self.write(move |tx| release(tx, &key)).await
     }
 
-    /// Gives back part of what was captured: to the budgets, and to the purse where the ledger
-    /// moved the money. Limits of a time stay used.
+    /// Sets part of what was captured aside for a refund that a rail is to make. Call it before the
+    /// rail: what is set aside is given back by nothing else, and after a crash it is known what to
+    /// ask the rail about. Under a key used before it says how that refund stands.
     ///
     /// # Errors
-    /// `Invalid` ([`crate::Error::ExceedsHold`]) for more than was captured and not given back yet,
-    /// `Exhausted` if the payee's account has too little, `Conflict` for a key used otherwise.
+    /// `Invalid` ([`crate::Error::ExceedsHold`]) for more than was captured and is neither given back
+    /// nor set aside, `NotFound` for an unknown key, `Conflict` for a refund key used otherwise.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn submit_refund(
+        &self,
+        key: IdempotencyKey,
+        refund_key: IdempotencyKey,
+        amount: Amount,
+    ) -> Result<Refund> {
+        self.write(move |tx| submit_refund(tx, &key, &refund_key, amount))
+            .await
+    }
+
+    /// Gives back part of what was captured: to the budgets, and to the purse where the ledger
+    /// moved the money. Limits of a time stay used. Of a refund that was set aside at most as much,
+    /// and the rest is free.
+    ///
+    /// # Errors
+    /// As [`SqliteAuthority::submit_refund`], and `Exhausted` if the payee's account has too little,
+    /// `Conflict` ([`crate::Error::Resolved`]) for a refund that failed.
     ///
     /// # Cancel safety
     /// Atomic.
@@ -223,19 +246,42 @@ impl SqliteAuthority {
         refund_key: IdempotencyKey,
         amount: Amount,
     ) -> Result<SpendHold> {
-        self.write(move |tx| refund(tx, &key, &refund_key, amount))
-            .await
+        let refund = self.write(move |tx| refund(tx, &key, &refund_key, amount));
+        Ok(refund.await?.spend)
     }
 
-    /// Returns the key of the spend a refund gave back part of.
+    /// Gives up a refund that was set aside: the rail says the money will not go back under this
+    /// key. Giving it up again is harmless.
+    ///
+    /// # Errors
+    /// `NotFound` for an unknown key, `Conflict` ([`crate::Error::Resolved`]) for one that is settled.
+    ///
+    /// # Cancel safety
+    /// Atomic.
+    pub async fn fail_refund(&self, refund_key: IdempotencyKey) -> Result<Refund> {
+        self.write(move |tx| fail_refund(tx, &refund_key)).await
+    }
+
+    /// Returns a refund.
     ///
     /// # Errors
     /// Those of the store.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub async fn refunded(&self, refund_key: IdempotencyKey) -> Result<Option<IdempotencyKey>> {
-        self.db.read(move |tx| end::refunded(tx, &refund_key)).await
+    pub async fn find_refund(&self, refund_key: IdempotencyKey) -> Result<Option<Refund>> {
+        self.db.read(move |tx| find_refund(tx, &refund_key)).await
+    }
+
+    /// Returns the keys of at most `limit` refunds that were set aside and have no outcome yet.
+    ///
+    /// # Errors
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn submitted_refunds(&self, limit: usize) -> Result<Vec<IdempotencyKey>> {
+        self.db.read(move |tx| submitted_refunds(tx, limit)).await
     }
 
     /// Returns a spend.

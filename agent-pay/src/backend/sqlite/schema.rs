@@ -219,4 +219,8 @@ CREATE TABLE pay_dispute (
     at_ms INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 ",
+    "
+ALTER TABLE pay_refund ADD COLUMN state INTEGER NOT NULL DEFAULT 1;
+CREATE INDEX pay_refund_submitted ON pay_refund (spend, key) WHERE state = 0;
+",
 ];

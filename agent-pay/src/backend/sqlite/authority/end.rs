@@ -1,19 +1,15 @@
 //! Ends what was authorized: captured, released, expired, given back.
 
-use agent_core::store::{Tx, sql};
+use agent_core::store::Tx;
 use agent_core::{Amount, IdempotencyKey};
-use rusqlite::{OptionalExtension, Row, params};
 
 use super::super::book::TxBook;
-use super::hold::SPENT;
-use super::nodes::{self, run};
+use super::nodes;
 use super::row::{Spend, find, part_key, update};
-use super::{record, sweep};
-use crate::account::AccountName;
+use super::sweep;
 use crate::authority::{Limit, SpendHold, SpendState};
-use crate::batch::{Batch, Entry};
 use crate::error::{Error, Result};
-use crate::journal::{self, Book, Difference, Origin, TransferRow};
+use crate::journal::{self, Origin, TransferRow};
 
 /// Marks as handed to a rail; see [`SqliteAuthority::submit`](super::SqliteAuthority::submit).
 ///
@@ -135,82 +131,4 @@ fn end(tx: &Tx<'_>, mut spend: Spend, origin: Origin) -> Result<SpendHold> {
     };
     update(tx, &spend)?;
     Ok(spend.hold())
-}
-
-/// Gives back; see [`SqliteAuthority::refund`](super::SqliteAuthority::refund).
-///
-/// # Errors
-/// As there.
-pub fn refund(
-    tx: &mut Tx<'_>,
-    key: &IdempotencyKey,
-    refund_key: &IdempotencyKey,
-    amount: Amount,
-) -> Result<SpendHold> {
-    let mut spend = find(tx, key)?;
-    let units = amount.units_i64()?;
-    let before = refund_row(tx, refund_key)?;
-    if let Some(before) = before {
-        if before == (key.as_str().to_owned(), units) {
-            return Ok(spend.hold());
-        }
-        let (key, differs) = (refund_key.clone(), Difference::Amount);
-        return Err(Error::KeyReused { key, differs });
-    }
-    let left = spend.amount(spend.captured.saturating_sub(spend.refunded));
-    if units <= 0 || amount.compare(&left)?.is_gt() {
-        return Err(Error::ExceedsHold {
-            held: left,
-            asked: amount,
-        });
-    }
-    give_back(tx, &spend, refund_key, amount)?;
-    spend.refunded = spend.refunded.saturating_add(units);
-    run(
-        tx,
-        "INSERT INTO pay_refund VALUES (?1, ?2, ?3)",
-        params![refund_key.as_str(), key.as_str(), units],
-    )?;
-    update(tx, &spend)?;
-    Ok(spend.hold())
-}
-
-fn refund_row(tx: &Tx<'_>, refund_key: &IdempotencyKey) -> Result<Option<(String, i64)>> {
-    let found = tx
-        .sql()
-        .prepare_cached("SELECT spend, units FROM pay_refund WHERE key = ?1")
-        .and_then(|mut select| {
-            let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-            select.query_row([refund_key.as_str()], read).optional()
-        });
-    Ok(found.map_err(sql("find a refund"))?)
-}
-
-/// Returns the spend a refund belongs to.
-pub(super) fn refunded(tx: &Tx<'_>, refund_key: &IdempotencyKey) -> Result<Option<IdempotencyKey>> {
-    let row = refund_row(tx, refund_key)?;
-    row.map(|(spend, _units)| Ok(IdempotencyKey::new(spend)?))
-        .transpose()
-}
-
-fn give_back(tx: &Tx<'_>, spend: &Spend, key: &IdempotencyKey, amount: Amount) -> Result<()> {
-    let mut book = TxBook::new(tx);
-    let spent = AccountName::new(SPENT)?;
-    let mut entries = Vec::new();
-    for node in spend.node.levels() {
-        let name = node.account()?;
-        if book.account_by_name(spend.asset, &name)?.is_some() {
-            entries.push(Entry::reverse(name, spent.clone(), amount));
-        }
-    }
-    let intent = record::intent(tx, spend.decision)?;
-    if let Some(movement) = intent.movement {
-        entries.push(Entry::post(movement.to, movement.from, amount));
-    }
-    let batch = Batch::new(key.clone(), entries);
-    journal::post(
-        &mut book,
-        &batch.with_memo(format!("refund of {}", spend.key.as_str())),
-    )?;
-    Ok(())
 }
