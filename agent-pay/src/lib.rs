@@ -8,6 +8,8 @@ mod batch;
 pub mod budget;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+#[cfg(feature = "stripe")]
+mod currency;
 mod error;
 mod exchange;
 pub mod export;
@@ -22,6 +24,8 @@ mod rate_card;
 mod ratio;
 pub mod signed;
 mod spend;
+#[cfg(feature = "stripe")]
+pub mod stripe;
 pub mod trade;
 #[cfg(feature = "http-client")]
 pub mod transport;

@@ -14,6 +14,8 @@ pub struct RailSubject {
     pub rail: Arc<dyn Rail>,
     /// A payee it can pay.
     pub payee: String,
+    /// The least the rail can pay, in millionths of a dollar.
+    pub unit: i64,
     /// Returns what was paid and not given back.
     pub moved:
         Box<dyn Fn() -> std::pin::Pin<Box<dyn Future<Output = Amount> + Send>> + Send + Sync>,
@@ -28,7 +30,7 @@ impl std::fmt::Debug for RailSubject {
 }
 
 impl RailSubject {
-    /// Takes a rail with at least 1,000 units to pay with.
+    /// Takes a rail with at least 1,000 units of a millionth of a dollar to pay with.
     pub fn new<F>(
         rail: Arc<dyn Rail>,
         payee: &str,
@@ -40,17 +42,29 @@ impl RailSubject {
         Self {
             rail,
             payee: payee.to_owned(),
+            unit: 1,
             moved: Box::new(move || Box::pin(moved())),
         }
     }
 
+    /// Sets the least the rail can pay: a cent is 10,000. Default: a millionth of a dollar.
+    #[must_use]
+    pub fn with_unit(mut self, unit: i64) -> Self {
+        self.unit = unit;
+        self
+    }
+
+    fn amount(&self, units: i64) -> Amount {
+        usd(units.saturating_mul(self.unit))
+    }
+
     fn payment(&self, id: &str, units: i64) -> Payment {
-        Payment::new(key(id), self.payee.clone(), usd(units))
+        Payment::new(key(id), self.payee.clone(), self.amount(units))
     }
 
     /// Gives back part of a payment and returns whether that settled.
     async fn gives_back(&self, of: &str, id: &str, units: i64) -> bool {
-        let refund = Payment::new(key(id), "", usd(units));
+        let refund = Payment::new(key(id), "", self.amount(units));
         let mut outcome = self.rail.refund(key(of), refund).await;
         if !outcome.is_final() {
             outcome = self.known(id).await;
@@ -152,17 +166,17 @@ pub async fn refund_moves_back_at_most_what_was_paid(subject: RailSubject) {
     let before = (subject.moved)().await;
     let moved_back = async || before.minus((subject.moved)().await).unwrap();
     assert!(!subject.gives_back(&id, "r0", 11).await);
-    assert_eq!(moved_back().await, usd(0));
+    assert_eq!(moved_back().await, subject.amount(0));
     let first = subject.gives_back_in_the_end(&id, "r1", 4).await;
     for _ in 0..3 {
         assert!(subject.gives_back(&id, &first, 4).await);
     }
-    assert_eq!(moved_back().await, usd(4));
+    assert_eq!(moved_back().await, subject.amount(4));
     // What is left counts, not what was paid.
     assert!(!subject.gives_back(&id, "r2", 7).await);
     subject.gives_back_in_the_end(&id, "r3", 6).await;
     assert!(!subject.gives_back(&id, "r4", 1).await);
-    assert_eq!(moved_back().await, usd(10));
+    assert_eq!(moved_back().await, subject.amount(10));
 }
 
 /// Runs every law of a rail against what `$make` makes, a test each.

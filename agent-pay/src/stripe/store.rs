@@ -1,0 +1,387 @@
+//! What is written down of payments, refunds and events at Stripe.
+
+use agent_core::store::{Db, Tx, sql};
+use agent_core::{Amount, IdempotencyKey, Timestamp};
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::id::IntentId;
+use crate::error::{Error, Result};
+
+const LAYER: &str = "pay_stripe";
+
+const STEPS: &[&str] = &["
+CREATE TABLE pay_stripe_payment (
+    payment TEXT PRIMARY KEY,
+    payee TEXT NOT NULL,
+    amount TEXT NOT NULL,
+    state INTEGER NOT NULL,
+    intent TEXT UNIQUE,
+    code TEXT,
+    at_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE pay_stripe_refund (
+    refund TEXT PRIMARY KEY,
+    payment TEXT NOT NULL,
+    amount TEXT NOT NULL,
+    state INTEGER NOT NULL,
+    reference TEXT,
+    code TEXT,
+    at_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX pay_stripe_refund_payment ON pay_stripe_refund (payment);
+
+CREATE TABLE pay_stripe_event (
+    id TEXT PRIMARY KEY,
+    at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pay_stripe_event_at ON pay_stripe_event (at_ms);
+
+CREATE TABLE pay_stripe_meter (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    through INTEGER NOT NULL
+) STRICT;
+INSERT INTO pay_stripe_meter VALUES (1, 0);
+CREATE TABLE pay_stripe_metered (
+    identifier TEXT PRIMARY KEY,
+    usage INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL,
+    reason TEXT
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pay_stripe_metered_usage ON pay_stripe_metered (usage);
+"];
+
+pub(super) async fn migrate(db: &Db) -> Result<()> {
+    Ok(db.migrate(LAYER, STEPS).await?)
+}
+
+/// How far a payment or refund is. The numbers are stored; the final ones are the highest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum State {
+    New = 0,
+    Created = 1,
+    Confirming = 2,
+    Settled = 3,
+    Failed = 4,
+}
+
+impl State {
+    const fn number(self) -> i64 {
+        match self {
+            Self::New => 0,
+            Self::Created => 1,
+            Self::Confirming => 2,
+            Self::Settled => 3,
+            Self::Failed => 4,
+        }
+    }
+
+    fn of(number: i64) -> Result<Self> {
+        let all = [
+            Self::New,
+            Self::Created,
+            Self::Confirming,
+            Self::Settled,
+            Self::Failed,
+        ];
+        let found = all.into_iter().find(|state| state.number() == number);
+        found.ok_or_else(|| Error::corrupt("a state of a payment at Stripe"))
+    }
+}
+
+/// A payment as it is written down. `amount` is what was asked for, and what was taken once it is
+/// settled.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) amount: Amount,
+    pub(super) state: State,
+    pub(super) intent: Option<IntentId>,
+    pub(super) code: String,
+    pub(super) at: Timestamp,
+}
+
+fn amount(text: &str) -> Result<Amount> {
+    text.parse()
+        .map_err(|_form| Error::corrupt("an amount of a payment at Stripe"))
+}
+
+fn columns<T>(row: rusqlite::Result<T>) -> Result<T> {
+    Ok(row.map_err(sql("read a payment at Stripe"))?)
+}
+
+fn entry(row: &Row<'_>) -> Result<Entry> {
+    let intent: Option<String> = columns(row.get(2))?;
+    let text: String = columns(row.get(0))?;
+    let code: Option<String> = columns(row.get(3))?;
+    Ok(Entry {
+        amount: amount(&text)?,
+        state: State::of(columns(row.get(1))?)?,
+        intent: intent.map(IntentId::new).transpose()?,
+        code: code.unwrap_or_default(),
+        at: Timestamp::from_unix_ms(columns(row.get(4))?),
+    })
+}
+
+fn run(tx: &Tx<'_>, statement: &str, values: impl rusqlite::Params) -> Result<usize> {
+    let done = tx.sql().prepare_cached(statement);
+    let done = done.and_then(|mut statement| statement.execute(values));
+    Ok(done.map_err(sql("write a payment at Stripe"))?)
+}
+
+pub(super) fn find(tx: &Tx<'_>, id: &IdempotencyKey) -> Result<Option<Entry>> {
+    let select = "SELECT amount, state, intent, code, at_ms FROM pay_stripe_payment \
+                  WHERE payment = ?1";
+    let found = tx.sql().prepare_cached(select).and_then(|mut select| {
+        select
+            .query_row([id.as_str()], |row| Ok(entry(row)))
+            .optional()
+    });
+    found.map_err(sql("read a payment at Stripe"))?.transpose()
+}
+
+fn known(tx: &Tx<'_>, id: &IdempotencyKey) -> Result<Entry> {
+    find(tx, id)?.ok_or_else(|| Error::corrupt("a payment at Stripe that is not written down"))
+}
+
+/// Writes a payment down, or finds it; the first payee and amount count.
+pub(super) fn begin(
+    tx: &mut Tx<'_>,
+    id: &IdempotencyKey,
+    payee: &str,
+    amount: Amount,
+) -> Result<Entry> {
+    run(
+        tx,
+        "INSERT INTO pay_stripe_payment VALUES (?1, ?2, ?3, 0, NULL, NULL, ?4) \
+         ON CONFLICT (payment) DO NOTHING",
+        params![
+            id.as_str(),
+            payee,
+            amount.to_string(),
+            tx.now().as_unix_ms()
+        ],
+    )?;
+    known(tx, id)
+}
+
+/// Notes what Stripe calls the payment; the first name counts.
+pub(super) fn created(tx: &mut Tx<'_>, id: &IdempotencyKey, intent: &IntentId) -> Result<Entry> {
+    run(
+        tx,
+        "UPDATE pay_stripe_payment SET state = 1, intent = ?2, at_ms = ?3 \
+         WHERE payment = ?1 AND state = 0",
+        params![id.as_str(), intent.as_str(), tx.now().as_unix_ms()],
+    )?;
+    known(tx, id)
+}
+
+/// Notes that it is about to be confirmed; true for one caller only.
+pub(super) fn confirming(tx: &mut Tx<'_>, id: &IdempotencyKey) -> Result<bool> {
+    let n_rows = run(
+        tx,
+        "UPDATE pay_stripe_payment SET state = 2, at_ms = ?2 WHERE payment = ?1 AND state = 1",
+        params![id.as_str(), tx.now().as_unix_ms()],
+    )?;
+    Ok(n_rows == 1)
+}
+
+/// Notes that the money moved. What is final stays.
+pub(super) fn settled(tx: &mut Tx<'_>, id: &IdempotencyKey, moved: Amount) -> Result<Entry> {
+    run(
+        tx,
+        "UPDATE pay_stripe_payment SET state = 3, amount = ?2, at_ms = ?3 \
+         WHERE payment = ?1 AND state < 3",
+        params![id.as_str(), moved.to_string(), tx.now().as_unix_ms()],
+    )?;
+    known(tx, id)
+}
+
+/// Notes that the money did not move, of payments that are not beyond `up_to`.
+pub(super) fn failed(
+    tx: &mut Tx<'_>,
+    id: &IdempotencyKey,
+    code: &str,
+    up_to: State,
+) -> Result<Entry> {
+    run(
+        tx,
+        "UPDATE pay_stripe_payment SET state = 4, code = ?2, at_ms = ?3 \
+         WHERE payment = ?1 AND state < 3 AND state <= ?4",
+        params![id.as_str(), code, tx.now().as_unix_ms(), up_to.number()],
+    )?;
+    known(tx, id)
+}
+
+/// Returns whose payment a name of Stripe is.
+pub(super) fn payment_of(tx: &Tx<'_>, intent: &str) -> Result<Option<IdempotencyKey>> {
+    let select = "SELECT payment FROM pay_stripe_payment WHERE intent = ?1";
+    let found: Option<String> = tx
+        .sql()
+        .prepare_cached(select)
+        .and_then(|mut select| select.query_row([intent], |row| row.get(0)).optional())
+        .map_err(sql("read a payment at Stripe"))?;
+    Ok(found.map(IdempotencyKey::new).transpose()?)
+}
+
+/// A refund as it is written down.
+#[derive(Clone, Debug)]
+pub(super) struct RefundEntry {
+    pub(super) amount: Amount,
+    pub(super) state: State,
+    pub(super) reference: String,
+    pub(super) code: String,
+    /// When it was begun, if a request may have gone out before.
+    pub(super) begun_at: Option<Timestamp>,
+}
+
+/// Writes a refund down, or finds it. More than is left of the payment is a failure, final as every
+/// other.
+pub(super) fn begin_refund(
+    tx: &mut Tx<'_>,
+    id: &IdempotencyKey,
+    payment: &IdempotencyKey,
+    asked: Amount,
+) -> Result<RefundEntry> {
+    if let Some(entry) = find_refund(tx, id)? {
+        return Ok(entry);
+    }
+    // A look-up may have closed the id before it came here.
+    let closed = find(tx, id)?.map(|entry| entry.code);
+    let mut left = match find(tx, payment)? {
+        Some(entry) if entry.state == State::Settled => entry.amount,
+        _ => Amount::zero(asked.asset()),
+    };
+    for given in refunds_of(tx, payment)? {
+        left = left.minus(given)?;
+    }
+    let is_too_much = left.asset() != asked.asset() || asked.compare(&left)?.is_gt();
+    let (state, code) = match closed {
+        Some(code) => (State::Failed, Some(code)),
+        None if is_too_much => (State::Failed, Some("more_than_was_paid".to_owned())),
+        None => (State::New, None),
+    };
+    run(
+        tx,
+        "INSERT INTO pay_stripe_refund VALUES (?1, ?2, ?3, ?4, NULL, ?5, ?6)",
+        params![
+            id.as_str(),
+            payment.as_str(),
+            asked.to_string(),
+            state.number(),
+            code,
+            tx.now().as_unix_ms()
+        ],
+    )?;
+    Ok(RefundEntry {
+        amount: asked,
+        state,
+        reference: String::new(),
+        code: code.unwrap_or_default(),
+        begun_at: None,
+    })
+}
+
+fn refunds_of(tx: &Tx<'_>, payment: &IdempotencyKey) -> Result<Vec<Amount>> {
+    let select = "SELECT amount FROM pay_stripe_refund WHERE payment = ?1 AND state <> 4";
+    let found = tx.sql().prepare_cached(select).and_then(|mut select| {
+        let rows = select.query_map([payment.as_str()], |row| row.get::<_, String>(0))?;
+        rows.collect::<rusqlite::Result<Vec<_>>>()
+    });
+    let found = found.map_err(sql("read refunds at Stripe"))?;
+    found.iter().map(|text| amount(text)).collect()
+}
+
+/// Returns the payment a refund is of, and how the refund stands.
+pub(super) fn refund_of(
+    tx: &Tx<'_>,
+    id: &IdempotencyKey,
+) -> Result<Option<(IdempotencyKey, RefundEntry)>> {
+    let select = "SELECT payment FROM pay_stripe_refund WHERE refund = ?1";
+    let payment: Option<String> = tx
+        .sql()
+        .prepare_cached(select)
+        .and_then(|mut select| select.query_row([id.as_str()], |row| row.get(0)).optional())
+        .map_err(sql("read a refund at Stripe"))?;
+    let Some(payment) = payment.map(IdempotencyKey::new).transpose()? else {
+        return Ok(None);
+    };
+    Ok(find_refund(tx, id)?.map(|entry| (payment, entry)))
+}
+
+fn find_refund(tx: &Tx<'_>, id: &IdempotencyKey) -> Result<Option<RefundEntry>> {
+    type Found = (String, i64, Option<String>, Option<String>, i64);
+    let select =
+        "SELECT amount, state, reference, code, at_ms FROM pay_stripe_refund WHERE refund = ?1";
+    let found: Option<Found> = tx
+        .sql()
+        .prepare_cached(select)
+        .and_then(|mut select| {
+            let read = |row: &Row<'_>| {
+                let (reference, code) = (row.get(2)?, row.get(3)?);
+                Ok((row.get(0)?, row.get(1)?, reference, code, row.get(4)?))
+            };
+            select.query_row([id.as_str()], read).optional()
+        })
+        .map_err(sql("read a refund at Stripe"))?;
+    let Some((text, state, reference, code, at_ms)) = found else {
+        return Ok(None);
+    };
+    Ok(Some(RefundEntry {
+        amount: amount(&text)?,
+        state: State::of(state)?,
+        reference: reference.unwrap_or_default(),
+        code: code.unwrap_or_default(),
+        begun_at: Some(Timestamp::from_unix_ms(at_ms)),
+    }))
+}
+
+/// Notes how a refund ended. What is final stays.
+pub(super) fn refunded(
+    tx: &mut Tx<'_>,
+    id: &IdempotencyKey,
+    state: State,
+    reference: &str,
+    code: &str,
+) -> Result<RefundEntry> {
+    run(
+        tx,
+        "UPDATE pay_stripe_refund SET state = ?2, reference = ?3, code = ?4 \
+         WHERE refund = ?1 AND state < 3",
+        params![id.as_str(), state.number(), reference, code],
+    )?;
+    let found = find_refund(tx, id)?;
+    found.ok_or_else(|| Error::corrupt("a refund at Stripe that is not written down"))
+}
+
+/// Returns whether an event was worked off.
+pub(super) fn is_seen(tx: &Tx<'_>, event: &str) -> Result<bool> {
+    let select = "SELECT 1 FROM pay_stripe_event WHERE id = ?1";
+    let found: Option<i64> = tx
+        .sql()
+        .prepare_cached(select)
+        .and_then(|mut select| select.query_row([event], |row| row.get(0)).optional())
+        .map_err(sql("read an event of Stripe"))?;
+    Ok(found.is_some())
+}
+
+/// Notes that an event was worked off; true for the first time.
+pub(super) fn mark_seen(tx: &mut Tx<'_>, event: &str) -> Result<bool> {
+    let n_rows = run(
+        tx,
+        "INSERT INTO pay_stripe_event VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING",
+        params![event, tx.now().as_unix_ms()],
+    )?;
+    Ok(n_rows == 1)
+}
+
+/// Forgets events worked off before a moment.
+pub(super) fn forget_seen(tx: &mut Tx<'_>, before: Timestamp, limit: usize) -> Result<usize> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    run(
+        tx,
+        "DELETE FROM pay_stripe_event WHERE id IN \
+         (SELECT id FROM pay_stripe_event WHERE at_ms < ?1 ORDER BY at_ms LIMIT ?2)",
+        params![before.as_unix_ms(), limit],
+    )
+}
