@@ -29,6 +29,8 @@ pub mod stripe;
 pub mod trade;
 #[cfg(feature = "http-client")]
 pub mod transport;
+#[cfg(feature = "x402")]
+pub mod x402;
 
 pub use account::{Account, AccountName, AccountQuery, Balances, Guard};
 pub use batch::{Batch, Entry, Found, Receipt, Resolution, State, Transfer, TransferKind};

@@ -1,0 +1,263 @@
+//! Settlements: each is known to be done, known to have failed, or asked about until it is.
+
+use std::sync::Arc;
+
+use agent_core::store::{Tx, sql};
+use agent_core::{Digest, IdempotencyKey};
+use rusqlite::params;
+
+use super::{Seller, Undo};
+use crate::backend::sqlite::authority::{Answer, Begin, begin, finish};
+use crate::error::{Error, Result};
+use crate::x402::authorization::CanonicalKey;
+use crate::x402::chain::Execution;
+use crate::x402::facilitator::Settlement;
+use crate::x402::message::PaymentPayload;
+use crate::x402::requirements::Requirements;
+use crate::x402::store::{one, run};
+
+const SETTLE: &str = "x402/settle";
+const UNDO: &str = "x402/undo";
+
+/// How a settlement stands, as it is stored.
+const OPEN: u8 = 0;
+const SETTLED: u8 = 1;
+const FAILED: u8 = 2;
+
+/// A payment as it is stored.
+pub(super) struct Taken {
+    payment: String,
+    asked: String,
+}
+
+impl Taken {
+    pub(super) fn new(payment: &PaymentPayload, asked: &Requirements) -> Self {
+        Self {
+            payment: payment.to_json().to_string(),
+            asked: asked.raw().to_string(),
+        }
+    }
+
+    /// Stores it, unless it is.
+    pub(super) fn insert(&self, tx: &Tx<'_>, key: &IdempotencyKey) -> Result<()> {
+        let statement = "INSERT OR IGNORE INTO pay_x402_sale VALUES (?1, ?2, ?3, 0, 0, '', ?4)";
+        let values = params![
+            key.as_str(),
+            self.payment,
+            self.asked,
+            tx.now().as_unix_ms()
+        ];
+        run(tx, statement, values)?;
+        Ok(())
+    }
+}
+
+/// Returns whether a payment was taken.
+pub(super) fn is_taken(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<bool> {
+    let query = "SELECT 1 FROM pay_x402_sale WHERE key = ?1";
+    Ok(one(tx, query, [key.as_str()], |row| row.get::<_, u8>(0))?.is_some())
+}
+
+/// A payment as it is read.
+struct Row {
+    payment: PaymentPayload,
+    asked: Requirements,
+    state: u8,
+    n_tries: u32,
+    outcome: String,
+}
+
+fn row(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Row> {
+    let query = "SELECT payment, asked, state, n_tries, outcome FROM pay_x402_sale WHERE key = ?1";
+    let found: Option<(String, String, u8, u32, String)> = one(tx, query, [key.as_str()], |row| {
+        Ok((
+            row.get(0)?,
+            row.get(1)?,
+            row.get(2)?,
+            row.get(3)?,
+            row.get(4)?,
+        ))
+    })?;
+    let (payment, asked, state, n_tries, outcome) =
+        found.ok_or_else(|| Error::KeyNotFound { key: key.clone() })?;
+    let damaged = |_form| Error::corrupt("a stored payment is not readable");
+    Ok(Row {
+        payment: PaymentPayload::read(payment.as_bytes()).map_err(damaged)?,
+        asked: Requirements::read(crate::x402::store::stored(&asked)?).map_err(damaged)?,
+        state,
+        n_tries,
+        outcome,
+    })
+}
+
+impl Row {
+    fn known(&self) -> Option<Settlement> {
+        match self.state {
+            SETTLED => Some(Settlement::settled(self.outcome.clone())),
+            FAILED => Some(Settlement::failed(self.outcome.clone())),
+            _ => None,
+        }
+    }
+}
+
+impl Seller {
+    /// Settles a payment that was stored, or says what became of it. At most one call at a time asks
+    /// the facilitator.
+    ///
+    /// `undo` is given where the work is done already: then a failure is for good.
+    pub(super) async fn settle(
+        &self,
+        key: &IdempotencyKey,
+        undo: Option<&Option<Arc<dyn Undo>>>,
+    ) -> Result<Settlement> {
+        let (of, lease) = (key.clone(), self.inner.config.settle_max);
+        let begun = self.inner.db.write(move |tx| {
+            let row = row(tx, &of)?;
+            if row.known().is_some() {
+                return Ok((row, false));
+            }
+            let digest = Digest::of_json(&("x402 settle v1", row.payment.to_json()))?;
+            let is_begun = match begin(tx, SETTLE, &of, &digest, lease) {
+                Ok(begun) => begun == Begin::Run,
+                Err(Error::InFlight { .. }) => false,
+                Err(error) => return Err(error),
+            };
+            let tries = "UPDATE pay_x402_sale SET n_tries = n_tries + 1 WHERE key = ?1";
+            if is_begun {
+                run(tx, tries, [of.as_str()])?;
+            }
+            Ok((row, is_begun))
+        });
+        let (row, is_begun) = begun.await?;
+        let settlement = match row.known() {
+            Some(known) => known,
+            None if !is_begun => return Ok(Settlement::unknown("it is being settled")),
+            None => {
+                let settlement = self.ask(&row).await;
+                self.book(key, &settlement, undo.is_some()).await?;
+                settlement
+            }
+        };
+        if let (Settlement::Failed { .. }, Some(Some(undo))) = (&settlement, undo) {
+            self.undo(key, &row, undo.as_ref()).await?;
+        }
+        Ok(settlement)
+    }
+
+    /// Asks the facilitator, and where it does not know, the chain.
+    async fn ask(&self, row: &Row) -> Settlement {
+        let (payment, asked) = (row.payment.clone(), row.asked.clone());
+        let settlement = self.inner.facilitator.settle(payment, asked).await;
+        let is_certain = match &settlement {
+            Settlement::Settled { .. } => true,
+            // An earlier call whose answer was lost may be why this one fails.
+            Settlement::Failed { .. } => row.n_tries == 0,
+            Settlement::Unknown { .. } => false,
+        };
+        if is_certain {
+            return settlement;
+        }
+        let (Some(chain), Ok(domain)) = (&self.inner.config.chain, row.asked.domain()) else {
+            return Settlement::unknown("nobody can say what became of it");
+        };
+        match chain
+            .look_up(domain, row.payment.signed.authorization.clone())
+            .await
+        {
+            Ok(Execution::Executed { transaction }) => Settlement::Settled { transaction },
+            Ok(Execution::Never { code }) => Settlement::failed(code),
+            Ok(Execution::NotYet) => Settlement::unknown("it is not carried out yet"),
+            Err(error) => Settlement::unknown(error.to_string()),
+        }
+    }
+
+    /// Books what became of a settlement. A failure after which the payment may be tried again is
+    /// not kept, unless work was done for it.
+    async fn book(
+        &self,
+        key: &IdempotencyKey,
+        settlement: &Settlement,
+        is_worked: bool,
+    ) -> Result<()> {
+        let (state, outcome, n_tries) = match settlement {
+            Settlement::Settled { transaction } => (SETTLED, transaction.clone(), None),
+            Settlement::Failed { code } if is_worked => (FAILED, code.clone(), None),
+            Settlement::Failed { .. } => (OPEN, String::new(), Some(0)),
+            Settlement::Unknown { .. } => (OPEN, String::new(), None),
+        };
+        let key = key.clone();
+        let write = move |tx: &mut Tx<'_>| {
+            let statement = "UPDATE pay_x402_sale SET state = ?2, outcome = ?3, \
+                             n_tries = coalesce(?4, n_tries) WHERE key = ?1 AND state = 0";
+            run(
+                tx,
+                statement,
+                params![key.as_str(), state, outcome, n_tries],
+            )?;
+            // The sale itself says what became of it; the key is free for the next try.
+            finish(tx, SETTLE, &key, &Answer::new(503, String::new()))
+        };
+        self.inner.db.write(write).await
+    }
+
+    async fn undo(&self, key: &IdempotencyKey, row: &Row, undo: &dyn Undo) -> Result<()> {
+        let digest = Digest::of_json(&("x402 undo v1", key))?;
+        let (of, lease) = (key.clone(), self.inner.config.work_max);
+        let begun = self
+            .inner
+            .db
+            .write(move |tx| begin(tx, UNDO, &of, &digest, lease))
+            .await;
+        match begun {
+            Ok(Begin::Run) => {}
+            Ok(Begin::Replay(_)) | Err(Error::InFlight { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let domain = row.asked.domain()?;
+        let payment = CanonicalKey::new(&domain, &row.payment.signed.authorization);
+        let undone = undo.undo(payment).await;
+        let status = if undone.is_ok() { 200 } else { 503 };
+        let (of, answer) = (key.clone(), Answer::new(status, String::new()));
+        self.inner
+            .db
+            .write(move |tx| finish(tx, UNDO, &of, &answer))
+            .await?;
+        undone
+    }
+
+    /// Asks about at most `limit` payments of which nobody knows what became, the oldest first, and
+    /// returns how many of them are known now.
+    ///
+    /// # Errors
+    /// Those of the store.
+    ///
+    /// # Cancel safety
+    /// Atomic for each payment.
+    pub async fn reconcile(&self, limit: usize) -> Result<usize> {
+        let mut n_known = 0_usize;
+        for key in self.unknown(limit).await? {
+            let known = self.settle(&key, None).await?;
+            if !matches!(known, Settlement::Unknown { .. }) {
+                n_known = n_known.saturating_add(1);
+            }
+        }
+        Ok(n_known)
+    }
+
+    async fn unknown(&self, limit: usize) -> Result<Vec<IdempotencyKey>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let read = move |tx: &Tx<'_>| {
+            let query = "SELECT key FROM pay_x402_sale WHERE state = 0 AND n_tries > 0 \
+                         ORDER BY at_ms LIMIT ?1";
+            let keys: rusqlite::Result<Vec<String>> = tx
+                .sql()
+                .prepare_cached(query)
+                .and_then(|mut select| select.query_map([limit], |row| row.get(0))?.collect());
+            let keys = keys.map_err(sql("list payments"))?;
+            keys.into_iter()
+                .map(|key| Ok(IdempotencyKey::new(key)?))
+                .collect()
+        };
+        self.inner.db.read(read).await
+    }
+}

@@ -1,0 +1,9 @@
+//! Payments by x402: the wire, its hostile bytes, both sides of a sale, and real peers.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod buying;
+mod hostile;
+mod house;
+mod selling;
+mod wire;

@@ -1,0 +1,689 @@
+//! The selling side behind real HTTP: one payment does its work once, whatever is sent how often.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use agent_pay::x402::{
+    Accepted, Bytes32, CanonicalKey, Network, PaymentPayload, PaymentRequired, Requirements,
+    SettleResponse, Version, header,
+};
+use agent_pay::x402::{Facilitator, Settlement, Verdict};
+use agent_pay::x402::{Identifier, Sale, SettlePolicy, Undo};
+use async_trait::async_trait;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::house::{House, Mood, PRICE, Shop, Work, asked, config, payee};
+
+fn header_of(answer: &http::Response<Vec<u8>>, name: &http::HeaderName) -> Option<String> {
+    answer
+        .headers()
+        .get(name)
+        .map(|value| value.to_str().unwrap().to_owned())
+}
+
+fn said(answer: &http::Response<Vec<u8>>) -> SettleResponse {
+    let value = answer.headers().get(header::PAYMENT_RESPONSE).unwrap();
+    SettleResponse::read(&header::decode(value).unwrap()).unwrap()
+}
+
+fn why(answer: &http::Response<Vec<u8>>) -> String {
+    assert_eq!(answer.status(), 402);
+    let value = answer.headers().get(header::PAYMENT_REQUIRED).unwrap();
+    let required = PaymentRequired::read(&header::decode(value).unwrap()).unwrap();
+    required.error.unwrap()
+}
+
+fn code(answer: &http::Response<Vec<u8>>) -> String {
+    let body: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+    body["error"].as_str().unwrap().to_owned()
+}
+
+const POLICIES: [SettlePolicy; 2] = [SettlePolicy::SettleFirst, SettlePolicy::WorkFirst];
+
+#[tokio::test]
+async fn what_is_not_paid_costs_what_it_says_in_both_versions() {
+    let house = House::open(0).await;
+    let shop = house
+        .sells(Sale::new(vec![asked()]).with_description("words", "text/plain"))
+        .await;
+    let answer = shop.send("GET", "/a?x=1", "", "").await;
+    assert_eq!(why(&answer), "payment required");
+    assert_eq!(
+        header_of(&answer, &http::header::CACHE_CONTROL).as_deref(),
+        Some("no-store")
+    );
+    let v2 = answer.headers().get(header::PAYMENT_REQUIRED).unwrap();
+    let v2 = PaymentRequired::read(&header::decode(v2).unwrap()).unwrap();
+    let v1 = PaymentRequired::read(answer.body()).unwrap();
+    assert_eq!((v1.version, v2.version), (Version::V1, Version::V2));
+    assert_eq!((&v1.accepts, &v2.accepts), (&vec![asked()], &vec![asked()]));
+    assert_eq!(v2.resource.unwrap().url, "https://api.example/a?x=1");
+    assert_eq!(house.n_worked(), 0);
+}
+
+/// The official middleware runs the handler 7 times for 10 replays in parallel, and answers 402 to
+/// a replay later.
+#[tokio::test]
+async fn one_payment_replayed_100_times_in_parallel_works_once() {
+    for policy in POLICIES {
+        let house = House::open(100_000).await;
+        let shop = house
+            .sells(Sale::new(vec![asked()]).with_policy(policy))
+            .await;
+        let shop = Arc::new(shop);
+        let payment = house.payment().await;
+        let mut replays = JoinSet::new();
+        for _ in 0..100 {
+            let (shop, payment) = (Arc::<Shop>::clone(&shop), payment.clone());
+            replays.spawn(async move { shop.get("/a", &payment).await });
+        }
+        let mut n_answered = 0;
+        while let Some(answer) = replays.join_next().await {
+            let answer = answer.unwrap();
+            match answer.status().as_u16() {
+                200 => {
+                    assert_eq!(answer.body(), b"work 1 of ");
+                    assert!(said(&answer).success);
+                    n_answered += 1;
+                }
+                409 => assert!(answer.headers().contains_key(http::header::RETRY_AFTER)),
+                // Work first: the settlement is another's at the moment.
+                503 => assert!(policy == SettlePolicy::WorkFirst),
+                other => assert_eq!(other, 200, "{policy:?}"),
+            }
+        }
+        assert!(n_answered >= 1);
+        assert_eq!(house.n_worked(), 1, "{policy:?}");
+        assert_eq!(house.earned().await, i128::try_from(PRICE).unwrap());
+
+        // An hour later, when the authorization itself is over.
+        house.wait(3_600);
+        let later = shop.get("/a", &payment).await;
+        assert_eq!(
+            (later.status().as_u16(), later.body().as_slice()),
+            (200, &b"work 1 of "[..])
+        );
+        let replayed = http::HeaderName::from_static("idempotent-replayed");
+        assert_eq!(header_of(&later, &replayed).as_deref(), Some("true"));
+        assert_eq!(
+            header_of(&later, &http::HeaderName::from_static("x-work")).as_deref(),
+            Some("1")
+        );
+        assert!(
+            !later.headers().contains_key("set-cookie"),
+            "it was another answer's"
+        );
+        assert_eq!(house.n_worked(), 1);
+        shop.seller.close().await;
+    }
+}
+
+/// Of the same answers nothing may come from a cache that others share.
+#[tokio::test]
+async fn what_is_bought_is_kept_out_of_caches() {
+    let house = House::open(100_000).await;
+    let shop = house.sells(Sale::new(vec![asked()])).await;
+    let payment = house.payment().await;
+    for _ in 0..2 {
+        let answer = shop.get("/a", &payment).await;
+        let cache = header_of(&answer, &http::header::CACHE_CONTROL);
+        assert_eq!(cache.as_deref(), Some("private, no-store"));
+        assert!(
+            header_of(&answer, &http::header::VARY)
+                .unwrap()
+                .contains("payment-signature")
+        );
+    }
+}
+
+/// The reference facilitator answers 1 success and 4 errors in parallel, and an error later.
+#[tokio::test]
+async fn a_settlement_is_the_same_success_every_time() {
+    let house = House::open(100_000).await;
+    let payment = house.payment().await;
+    let mut settles = JoinSet::new();
+    for _ in 0..5 {
+        let (facilitator, payment) = (house.facilitator.inner.clone(), payment.clone());
+        settles.spawn(async move { facilitator.settle(payment, asked()).await });
+    }
+    let first = settles.join_next().await.unwrap().unwrap();
+    assert!(matches!(first, Settlement::Settled { .. }), "{first:?}");
+    while let Some(again) = settles.join_next().await {
+        assert_eq!(again.unwrap(), first);
+    }
+    // After its time too.
+    house.wait(3_600);
+    assert_eq!(
+        house
+            .facilitator
+            .inner
+            .settle(payment.clone(), asked())
+            .await,
+        first
+    );
+    assert_eq!(house.earned().await, i128::try_from(PRICE).unwrap());
+    let verdict = house.facilitator.inner.verify(payment, asked()).await;
+    assert!(matches!(verdict, Verdict::Invalid { .. }));
+}
+
+/// Behind a facilitator that is not idempotent the seller's answer is the same all the same: it says
+/// once that a transaction failed though it did not, and ever after that the nonce is used.
+#[tokio::test]
+async fn a_lying_facilitator_is_not_believed() {
+    for policy in POLICIES {
+        for n_lies in 1..4 {
+            let house = House::open(100_000).await;
+            let shop = house
+                .sells(Sale::new(vec![asked()]).with_policy(policy))
+                .await;
+            let mut moods = vec![Mood::Lie("invalid_exact_evm_nonce_already_used"); n_lies];
+            moods.push(Mood::Deaf);
+            *house.facilitator.moods.lock() = moods;
+            let payment = house.payment().await;
+            // The chain says what became of the first try, whose answer was lost.
+            for _ in 0..3 {
+                let answer = shop.get("/a", &payment).await;
+                assert_eq!(answer.status(), 200, "{policy:?} {n_lies}");
+                assert!(said(&answer).success);
+            }
+            assert_eq!((house.n_worked(), house.earned().await), (1, 1_000));
+        }
+    }
+}
+
+/// Of 20 different payments in parallel the reference stack answers most with 402, though it does
+/// not know what became of them.
+#[tokio::test]
+async fn twenty_payments_in_parallel_are_paid_or_unknown_and_never_signed_again() {
+    let house = House::open(100_000).await;
+    // Without a chain to ask nothing is known of what fails.
+    let seller = house.seller(config()).await;
+    let layer = seller.layer(Sale::new(vec![asked()])).unwrap();
+    let shop = Arc::new(house.serve(seller, layer, Work::default()).await);
+    *house.facilitator.moods.lock() = [Mood::Idle, Mood::Deaf].repeat(6);
+    let mut payments = Vec::new();
+    for _ in 0..20 {
+        payments.push(house.payment().await);
+    }
+    let mut sent = JoinSet::new();
+    for payment in payments.clone() {
+        let shop = Arc::<Shop>::clone(&shop);
+        sent.spawn(async move { shop.get("/a", &payment).await });
+    }
+    let (mut n_paid, mut n_unknown) = (0, 0);
+    while let Some(answer) = sent.join_next().await {
+        let answer = answer.unwrap();
+        if answer.status() == 200 {
+            n_paid += 1;
+        } else {
+            assert_eq!(
+                (answer.status().as_u16(), code(&answer).as_str()),
+                (503, "settlement_unknown")
+            );
+            assert!(answer.headers().contains_key(http::header::RETRY_AFTER));
+            assert!(!answer.headers().contains_key(header::PAYMENT_REQUIRED));
+            n_unknown += 1;
+        }
+    }
+    assert_eq!((n_paid, n_unknown), (8, 12));
+    assert_eq!(shop.seller.reconcile(100).await.unwrap(), 12);
+    for payment in &payments {
+        assert_eq!(shop.get("/a", payment).await.status(), 200);
+    }
+    assert_eq!((house.n_worked(), house.earned().await), (20, 20_000));
+}
+
+#[tokio::test]
+async fn unknown_is_never_answered_with_402() {
+    for policy in POLICIES {
+        let house = House::open(100_000).await;
+        let shop = house
+            .sells(Sale::new(vec![asked()]).with_policy(policy))
+            .await;
+        *house.facilitator.moods.lock() = vec![Mood::Idle; 2];
+        let payment = house.payment().await;
+        for _ in 0..2 {
+            let answer = shop.get("/a", &payment).await;
+            assert_eq!(
+                (answer.status().as_u16(), code(&answer).as_str()),
+                (503, "settlement_unknown")
+            );
+            assert!(!answer.headers().contains_key(header::PAYMENT_RESPONSE));
+        }
+        let answer = shop.get("/a", &payment).await;
+        assert_eq!(answer.status(), 200, "the same payment, in the end");
+        assert_eq!(
+            (house.n_worked(), house.earned().await),
+            (1, 1_000),
+            "{policy:?}"
+        );
+    }
+}
+
+/// An unknown payment whose time is over is known: the chain closes it.
+#[tokio::test]
+async fn what_was_never_carried_out_is_known_after_its_time() {
+    let house = House::open(100_000).await;
+    let shop = house.sells(Sale::new(vec![asked()])).await;
+    *house.facilitator.moods.lock() = vec![Mood::Idle; 2];
+    assert_eq!(shop.get("/a", &house.payment().await).await.status(), 503);
+    assert_eq!(shop.seller.reconcile(100).await.unwrap(), 0);
+    house.wait(61);
+    assert_eq!(shop.seller.reconcile(100).await.unwrap(), 1);
+    assert_eq!(shop.seller.reconcile(100).await.unwrap(), 0);
+    assert_eq!((house.n_worked(), house.earned().await), (0, 0));
+}
+
+#[tokio::test]
+async fn a_payment_is_for_one_method_one_resource_and_one_body() {
+    let house = House::open(100_000).await;
+    let shop = house.sells(Sale::new(vec![asked()])).await;
+    let payment = house.payment().await.to_json().to_string();
+    assert_eq!(shop.send("POST", "/a", "one", &payment).await.status(), 200);
+    for (method, path, body) in [
+        ("POST", "/a", "two"),
+        ("POST", "/b", "one"),
+        ("POST", "/a?x", "one"),
+        ("PUT", "/a", "one"),
+    ] {
+        let answer = shop.send(method, path, body, &payment).await;
+        assert_eq!(
+            (answer.status().as_u16(), code(&answer).as_str()),
+            (409, "payment_used_otherwise")
+        );
+    }
+    assert_eq!(
+        shop.send("POST", "/a", "one", &payment).await.body(),
+        b"work 1 of one"
+    );
+    assert_eq!((house.n_worked(), house.earned().await), (1, 1_000));
+
+    // A payment that says it is for another resource is not taken for this one.
+    let mut other = house.payment().await;
+    let mut json = other.to_json();
+    json["resource"] = json!({ "url": "https://api.example/b" });
+    let answer = shop.send("GET", "/a", "", &json.to_string()).await;
+    assert_eq!(
+        (answer.status().as_u16(), code(&answer).as_str()),
+        (400, "invalid_resource")
+    );
+    other.accepted = Accepted::V1(Network::evm(84_532));
+    assert_eq!(
+        shop.send("GET", "/b", "", &other.to_json().to_string())
+            .await
+            .status(),
+        200
+    );
+}
+
+/// Other texts of a payment are the payment.
+#[tokio::test]
+async fn no_writing_of_a_payment_works_again() {
+    let house = House::open(100_000).await;
+    let shop = house.sells(Sale::new(vec![asked()])).await;
+    let payment = house.payment().await.to_json();
+    let text = payment.to_string();
+    assert_eq!(shop.send("GET", "/a", "", &text).await.status(), 200);
+    let mut lower = payment.clone();
+    for member in ["from", "to"] {
+        let address = &mut lower["payload"]["authorization"][member];
+        *address = address.as_str().unwrap().to_lowercase().into();
+    }
+    lower["accepted"]["asset"] = lower["accepted"]["asset"]
+        .as_str()
+        .unwrap()
+        .to_lowercase()
+        .into();
+    lower["accepted"]["other"] = "member".into();
+    assert_ne!(lower, payment);
+    let first = PaymentPayload::read(text.as_bytes()).unwrap();
+    let v1 = PaymentPayload::new_v1(Network::evm(84_532), first.signed);
+    for same in [lower, v1.to_json()] {
+        let answer = shop.send("GET", "/a", "", &same.to_string()).await;
+        assert_eq!(
+            (answer.status().as_u16(), answer.body().as_slice()),
+            (200, &b"work 1 of "[..])
+        );
+    }
+    let nonce = payment["payload"]["authorization"]["nonce"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for padded in [
+        format!("{nonce}00"),
+        nonce.replace("0x", "0x00"),
+        nonce.to_uppercase(),
+    ] {
+        let mut json = payment.clone();
+        json["payload"]["authorization"]["nonce"] = padded.into();
+        let answer = shop.send("GET", "/a", "", &json.to_string()).await;
+        assert_eq!(
+            (answer.status().as_u16(), code(&answer).as_str()),
+            (400, "invalid_payload")
+        );
+    }
+    // The same nonce, signed again for something else, finds the first.
+    let nonce: Bytes32 = nonce.parse().unwrap();
+    house.wait(1);
+    let again = house.signed(payee(), nonce).await;
+    assert_eq!(shop.get("/a", &again).await.status(), 409);
+    assert_eq!((house.n_worked(), house.earned().await), (1, 1_000));
+}
+
+#[tokio::test]
+async fn two_headers_with_payments_are_none() {
+    let house = House::open(100_000).await;
+    let shop = house.sells(Sale::new(vec![asked()])).await;
+    let value = header::encode(&house.payment().await.to_json()).unwrap();
+    for (first, second) in [
+        (header::PAYMENT_SIGNATURE, header::PAYMENT_SIGNATURE),
+        (header::PAYMENT_SIGNATURE, header::X_PAYMENT),
+    ] {
+        let mut request = http::Request::get(format!("{}/a", shop.url))
+            .body(Vec::new())
+            .unwrap();
+        request.headers_mut().append(first, value.clone());
+        request.headers_mut().append(second, value.clone());
+        let answer = agent_pay::transport::Transport::send(&shop.direct, request)
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 400);
+    }
+    // A payment of version 2 in the header of version 1.
+    let mut request = http::Request::get(format!("{}/a", shop.url))
+        .body(Vec::new())
+        .unwrap();
+    request.headers_mut().append(header::X_PAYMENT, value);
+    let answer = agent_pay::transport::Transport::send(&shop.direct, request)
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 400);
+    assert_eq!(house.n_worked(), 0);
+}
+
+fn named(payment: &PaymentPayload, id: &str) -> String {
+    let mut json = payment.to_json();
+    json["extensions"]["payment-identifier"] = json!({ "info": { "required": false, "id": id } });
+    json.to_string()
+}
+
+#[tokio::test]
+async fn a_payment_identifier_names_one_payment() {
+    let house = House::open(100_000).await;
+    let sale = Sale::new(vec![asked()]).with_identifier(Identifier::Required);
+    let shop = house.sells(sale).await;
+    let answer = shop.send("GET", "/a", "", "").await;
+    let value = answer.headers().get(header::PAYMENT_REQUIRED).unwrap();
+    let required = PaymentRequired::read(&header::decode(value).unwrap()).unwrap();
+    assert_eq!(
+        required.extensions["payment-identifier"]["info"],
+        json!({ "required": true })
+    );
+
+    let (one, two) = (house.payment().await, house.payment().await);
+    let nameless = shop.get("/a", &one).await;
+    assert_eq!(
+        (nameless.status().as_u16(), code(&nameless).as_str()),
+        (400, "invalid_payment_identifier")
+    );
+    let long = "x".repeat(129);
+    for bad in [
+        "too_short",
+        "with space 0123456",
+        long.as_str(),
+        "über_0123456789ab",
+    ] {
+        assert_eq!(
+            shop.send("GET", "/a", "", &named(&one, bad)).await.status(),
+            400
+        );
+    }
+    let id = "pay_7d5d747be160e280504c099d984bcfe0";
+    assert_eq!(
+        shop.send("GET", "/a", "", &named(&one, id)).await.status(),
+        200
+    );
+    assert_eq!(
+        shop.send("GET", "/a", "", &named(&one, id)).await.body(),
+        b"work 1 of "
+    );
+    // Signed anew under the same name: not paid a second time.
+    let answer = shop.send("GET", "/a", "", &named(&two, id)).await;
+    assert_eq!(
+        (answer.status().as_u16(), code(&answer).as_str()),
+        (409, "payment_used_otherwise")
+    );
+    let answer = shop.send("GET", "/b", "", &named(&one, id)).await;
+    assert_eq!(answer.status(), 409);
+    assert_eq!((house.n_worked(), house.earned().await), (1, 1_000));
+}
+
+#[derive(Debug, Default)]
+struct Undone(AtomicU32);
+
+#[async_trait]
+impl Undo for Undone {
+    async fn undo(&self, _payment: CanonicalKey) -> agent_pay::Result<()> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn work_whose_payment_fails_is_withheld_and_undone_once() {
+    let house = House::open(100_000).await;
+    let undone = Arc::new(Undone::default());
+    let sale = Sale::new(vec![asked()]).with_policy(SettlePolicy::WorkFirst);
+    let shop = house
+        .sells(sale.with_undo(Arc::<Undone>::clone(&undone) as Arc<dyn Undo>))
+        .await;
+    *house.facilitator.moods.lock() = vec![Mood::Refuse("insufficient_funds")];
+    let payment = house.payment().await;
+    for _ in 0..3 {
+        let answer = shop.get("/a", &payment).await;
+        assert_eq!(why(&answer), "insufficient_funds");
+        assert!(!said(&answer).success);
+    }
+    assert_eq!((house.n_worked(), house.earned().await), (1, 0));
+    assert_eq!(undone.0.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn nobody_works_for_a_payment_that_cannot_settle() {
+    for policy in POLICIES {
+        let house = House::open(999).await;
+        let shop = house
+            .sells(Sale::new(vec![asked()]).with_policy(policy))
+            .await;
+        let payment = house.payment().await;
+        let answer = shop.get("/a", &payment).await;
+        assert_eq!(why(&answer), "insufficient_funds");
+        assert_eq!(
+            said(&answer).error_reason.as_deref(),
+            Some("insufficient_funds")
+        );
+        assert_eq!((house.n_worked(), house.earned().await), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn altered_payments_are_refused_with_the_code_of_the_specification() {
+    let house = House::open(100_000).await;
+    let shop = house.sells(Sale::new(vec![asked()])).await;
+    let payment = house.payment().await.to_json();
+    let altered = |path: &[&str], value: &str| {
+        let mut json = payment.clone();
+        let mut at = &mut json;
+        for member in path {
+            at = &mut at[*member];
+        }
+        *at = value.into();
+        json.to_string()
+    };
+    let authorization = |member| ["payload", "authorization", member];
+    let other = "0x857b06519E91e3A54538791bDbb0E22373e36b66";
+    let cases = [
+        (
+            altered(&["accepted", "amount"], "1"),
+            "invalid_payment_requirements",
+        ),
+        (
+            altered(&["accepted", "amount"], "2000"),
+            "invalid_payment_requirements",
+        ),
+        (
+            altered(&["accepted", "payTo"], other),
+            "invalid_payment_requirements",
+        ),
+        (
+            altered(&["accepted", "network"], "eip155:1"),
+            "invalid_network",
+        ),
+        (
+            altered(&authorization("value"), "1"),
+            "invalid_exact_evm_payload_authorization_value_mismatch",
+        ),
+        (
+            altered(&authorization("to"), other),
+            "invalid_exact_evm_payload_recipient_mismatch",
+        ),
+        (
+            altered(&authorization("from"), other),
+            "invalid_exact_evm_payload_signature",
+        ),
+        (
+            altered(&authorization("validBefore"), "1800000001"),
+            "invalid_exact_evm_payload_authorization_valid_before",
+        ),
+        (
+            altered(&authorization("validAfter"), "1800000001"),
+            "invalid_exact_evm_payload_authorization_valid_after",
+        ),
+    ];
+    for (payment, expected) in cases {
+        assert_eq!(why(&shop.send("GET", "/a", "", &payment).await), expected);
+    }
+    assert_eq!((house.n_worked(), house.earned().await), (0, 0));
+}
+
+/// The same at the facilitator, where the requirements come from whoever asks.
+#[tokio::test]
+async fn a_facilitator_refuses_altered_requirements() {
+    let house = House::open(100_000).await;
+    let payment = house.payment().await;
+    let other = "0x857b06519E91e3A54538791bDbb0E22373e36b66";
+    for (member, value) in [("amount", "1"), ("amount", "2000"), ("payTo", other)] {
+        let mut raw = asked().raw().clone();
+        raw[member] = value.into();
+        let asked = Requirements::read(raw).unwrap();
+        let verdict = house
+            .facilitator
+            .verify(payment.clone(), asked.clone())
+            .await;
+        assert!(matches!(verdict, Verdict::Invalid { .. }), "{verdict:?}");
+        let settlement = house.facilitator.settle(payment.clone(), asked).await;
+        assert!(
+            matches!(settlement, Settlement::Failed { .. }),
+            "{settlement:?}"
+        );
+    }
+    assert_eq!(house.earned().await, 0);
+}
+
+#[tokio::test]
+async fn work_that_fails_is_done_again_without_another_payment() {
+    let house = House::open(100_000).await;
+    let shop = house.sells(Sale::new(vec![asked()])).await;
+    *shop.work.statuses.lock() = vec![500, 503];
+    let payment = house.payment().await;
+    let statuses = [503, 500, 200, 200];
+    for expected in statuses {
+        assert_eq!(shop.get("/a", &payment).await.status().as_u16(), expected);
+    }
+    assert_eq!((house.n_worked(), house.earned().await), (3, 1_000));
+    assert_eq!(house.facilitator.n_settles.load(Ordering::SeqCst), 1);
+
+    // Work first: an error costs nothing.
+    let house = House::open(100_000).await;
+    let sale = Sale::new(vec![asked()]).with_policy(SettlePolicy::WorkFirst);
+    let shop = house.sells(sale).await;
+    *shop.work.statuses.lock() = vec![404];
+    let payment = house.payment().await;
+    assert_eq!(shop.get("/a", &payment).await.status(), 404);
+    assert_eq!(house.earned().await, 0);
+    assert_eq!(shop.get("/a", &payment).await.status(), 200);
+    assert_eq!((house.n_worked(), house.earned().await), (2, 1_000));
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_loses_the_answer_and_not_the_work() {
+    let house = House::open(100_000).await;
+    let seller = house.seller(config()).await;
+    let layer = seller.layer(Sale::new(vec![asked()])).unwrap();
+    let gate = Some(tokio::sync::Semaphore::new(0));
+    let work = Work {
+        gate,
+        ..Work::default()
+    };
+    let shop = Arc::new(house.serve(seller, layer, work).await);
+    let payment = house.payment().await;
+    let mut first = JoinSet::new();
+    {
+        let (shop, payment) = (Arc::<Shop>::clone(&shop), payment.clone());
+        first.spawn(async move { shop.get("/a", &payment).await });
+    }
+    while house.n_worked() == 0 {
+        tokio::task::yield_now().await;
+    }
+    first.shutdown().await;
+    let meanwhile = shop.get("/a", &payment).await;
+    assert_eq!(
+        (meanwhile.status().as_u16(), code(&meanwhile).as_str()),
+        (409, "payment_in_progress")
+    );
+    shop.work.gate.as_ref().unwrap().add_permits(1);
+    shop.seller.close().await;
+    let answer = shop.get("/a", &payment).await;
+    assert_eq!(
+        (answer.status().as_u16(), answer.body().as_slice()),
+        (200, &b"work 1 of "[..])
+    );
+    assert_eq!(house.n_worked(), 1);
+}
+
+#[tokio::test]
+async fn a_client_of_version_1_pays_and_is_told_in_version_1() {
+    let house = House::open(100_000).await;
+    let shop = house.sells(Sale::new(vec![asked()])).await;
+    let v1 = PaymentPayload::new_v1(Network::evm(84_532), house.payment().await.signed);
+    let answer = shop.get("/a", &v1).await;
+    assert_eq!(answer.status(), 200);
+    let value = answer.headers().get(header::X_PAYMENT_RESPONSE).unwrap();
+    let said = SettleResponse::read(&header::decode(value).unwrap()).unwrap();
+    assert_eq!(
+        (said.success, said.network.as_str()),
+        (true, "base-sepolia")
+    );
+    assert!(!answer.headers().contains_key(header::PAYMENT_RESPONSE));
+}
+
+#[tokio::test]
+async fn what_is_too_long_is_refused_before_anything_is_paid() {
+    let house = House::open(100_000).await;
+    let seller = house.seller(config().with_body_bytes_max(8)).await;
+    let layer = seller.layer(Sale::new(vec![asked()])).unwrap();
+    let shop = house.serve(seller, layer, Work::default()).await;
+    let payment = house.payment().await.to_json().to_string();
+    assert_eq!(
+        shop.send("POST", "/a", "123456789", &payment)
+            .await
+            .status(),
+        413
+    );
+    assert_eq!(
+        shop.send("POST", "/a", "12345678", &payment).await.status(),
+        200
+    );
+    assert_eq!((house.n_worked(), house.earned().await), (1, 1_000));
+}
