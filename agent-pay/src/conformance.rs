@@ -15,6 +15,7 @@
 mod budget;
 mod ledger;
 mod listing;
+mod provision;
 mod rail;
 
 use std::any::Any;
@@ -30,6 +31,7 @@ use crate::ledger::Ledger;
 pub use budget::*;
 pub use ledger::*;
 pub use listing::*;
+pub use provision::*;
 pub use rail::*;
 
 /// An empty ledger to try the laws on.

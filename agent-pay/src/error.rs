@@ -14,6 +14,7 @@ use crate::authority::{ApprovalState, PolicyError};
 use crate::batch::State;
 use crate::budget::{BudgetPath, Denial};
 use crate::journal::Difference;
+use crate::provision::{Blocker, ResourceName};
 
 /// The result of this crate's calls.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -186,6 +187,27 @@ pub enum Error {
         /// How long to wait before asking again.
         retry_after: Duration,
     },
+    /// A resource cannot be provisioned as things stand.
+    #[error("{} things stand in the way: {}", blockers.len(), listed(blockers))]
+    #[non_exhaustive]
+    Blocked {
+        /// Everything that stands in the way.
+        blockers: Vec<Blocker>,
+    },
+    /// There is no resource of a name.
+    #[error("no resource {name}")]
+    #[non_exhaustive]
+    ResourceNotFound {
+        /// The name.
+        name: ResourceName,
+    },
+    /// Somebody uses a resource.
+    #[error("resource {name} is in use")]
+    #[non_exhaustive]
+    ResourceInUse {
+        /// The resource.
+        name: ResourceName,
+    },
     /// A policy does not make sense.
     #[error(transparent)]
     Policy(#[from] Box<PolicyError>),
@@ -251,6 +273,12 @@ impl Error {
         }
     }
 
+    /// Creates an [`Error::Blocked`].
+    #[must_use]
+    pub const fn blocked(blockers: Vec<Blocker>) -> Self {
+        Self::Blocked { blockers }
+    }
+
     /// Returns whether the balances or accounts of the moment refused, which another moment might
     /// not: a transient failure of a transfer.
     #[must_use]
@@ -290,4 +318,9 @@ impl From<agent_core::store::Error> for Error {
         let (kind, retry) = (error.kind(), error.retry());
         Self::backend("sqlite", "use the store", kind, retry, error)
     }
+}
+
+fn listed(blockers: &[Blocker]) -> String {
+    let codes: Vec<&str> = blockers.iter().map(|b| b.code.as_str()).collect();
+    codes.join(", ")
 }

@@ -19,6 +19,7 @@ pub mod journal;
 pub mod layer;
 mod ledger;
 mod price_book;
+pub mod provision;
 pub mod rail;
 mod rate_card;
 mod ratio;

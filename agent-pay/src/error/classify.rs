@@ -19,15 +19,18 @@ impl Classify for Error {
             | Self::KeyNotFound { .. }
             | Self::NodeNotFound { .. }
             | Self::ApprovalNotFound { .. }
+            | Self::ResourceNotFound { .. }
             | Self::Unpriced { .. } => ErrorKind::NotFound,
-            Self::SpendDenied { .. } | Self::NotAnApprover { .. } | Self::BadSignature { .. } => {
-                ErrorKind::Denied
-            }
+            Self::SpendDenied { .. }
+            | Self::NotAnApprover { .. }
+            | Self::BadSignature { .. }
+            | Self::Blocked { .. } => ErrorKind::Denied,
             Self::AccountDiffers { .. }
             | Self::KeyReused { .. }
             | Self::AlreadyFailed { .. }
             | Self::ApprovalClosed { .. }
             | Self::InFlight { .. }
+            | Self::ResourceInUse { .. }
             | Self::Resolved { .. }
             | Self::Expired { .. }
             | Self::LimitDiffers { .. } => ErrorKind::Conflict,
@@ -42,7 +45,10 @@ impl Classify for Error {
             Self::Value(error) => error.retry(),
             Self::Backend { retry, .. } => *retry,
             // Refused before anything was written; budgets are refilled and holds released.
-            Self::Insufficient(_) | Self::OverBudget(_) | Self::InFlight { .. } => Retry::Safe,
+            Self::Insufficient(_)
+            | Self::OverBudget(_)
+            | Self::InFlight { .. }
+            | Self::ResourceInUse { .. } => Retry::Safe,
             _ => Retry::Never,
         }
     }
@@ -69,6 +75,9 @@ impl Classify for Error {
             Self::NotAnApprover { .. } => "pay.not_an_approver",
             Self::BadSignature { .. } => "pay.bad_signature",
             Self::InFlight { .. } => "pay.in_flight",
+            Self::Blocked { .. } => "pay.blocked",
+            Self::ResourceNotFound { .. } => "pay.resource_not_found",
+            Self::ResourceInUse { .. } => "pay.resource_in_use",
             Self::Policy(_) => "pay.policy",
             Self::LimitDiffers { .. } => "pay.limit_differs",
             Self::Unpriced { .. } => "pay.unpriced",
@@ -99,6 +108,9 @@ impl Classify for Error {
             Self::NotAnApprover { .. } => "let somebody else decide",
             Self::BadSignature { .. } => "refuse the statement and ask its signer for another",
             Self::InFlight { .. } => "wait and repeat with the same key",
+            Self::Blocked { .. } => "do what the remedy of each blocker says",
+            Self::ResourceNotFound { .. } => "order it first, or correct the name",
+            Self::ResourceInUse { .. } => "end its sessions and try again",
             Self::Policy(_) => "do what the message says",
             Self::LimitDiffers { .. } => "open with that limit, or change it with `set_limit`",
             Self::Unpriced { .. } => "add the price, or list the resource as free",

@@ -29,7 +29,7 @@ use crate::error::Result;
 pub use approve::{approval, open_requests, vote};
 pub use end::{capture, release, submit};
 pub use escrow::{accept_milestone, decide_milestone, dispute_milestone, open_escrow};
-pub use hold::{authorize, top_up};
+pub use hold::{authorize, preview, top_up};
 pub use nodes::{PolicyCache, apply, delegate, halt, revoke, trust_payee};
 pub use record::{StoredDecision, decision, replay};
 pub use refund::{fail_refund, find_refund, refund, submit_refund, submitted_refunds};

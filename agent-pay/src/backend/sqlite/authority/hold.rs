@@ -68,6 +68,16 @@ pub fn authorize(tx: &mut Tx<'_>, cache: &PolicyCache, intent: &Intent) -> Resul
     }
 }
 
+/// Decides as [`authorize`] would at this moment, and neither holds nor stores anything.
+///
+/// # Errors
+/// `Invalid` for a malformed intent.
+pub fn preview(tx: &Tx<'_>, cache: &PolicyCache, intent: &Intent) -> Result<Decision> {
+    intent.check()?;
+    let mut taken = snapshot::take(tx, cache, intent, 0)?;
+    judge(tx, &mut taken, intent)
+}
+
 /// Holds more; see [`SqliteAuthority::top_up`](super::SqliteAuthority::top_up).
 ///
 /// # Errors
