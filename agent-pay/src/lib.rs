@@ -18,6 +18,8 @@ mod invoice;
 pub mod journal;
 pub mod layer;
 mod ledger;
+#[cfg(feature = "mpp")]
+pub mod mpp;
 mod price_book;
 pub mod provision;
 pub mod rail;
