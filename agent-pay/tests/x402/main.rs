@@ -5,5 +5,8 @@
 mod buying;
 mod hostile;
 mod house;
+#[path = "../common/peer.rs"]
+mod peer;
+mod peers;
 mod selling;
 mod wire;

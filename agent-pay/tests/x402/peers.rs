@@ -1,0 +1,406 @@
+//! Both sides against the official SDKs and a real chain, as installed in the folder `X402_PEERS`
+//! names: `node` by `npm install --prefix`, `python` by `pip install --target`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use agent_core::store::{Config, Db, Durability};
+use agent_core::{Amount, Asset, Env, IdempotencyKey, Principal};
+use agent_pay::authority::PolicyBook;
+use agent_pay::backend::{SqliteAuthority, SqliteLedger};
+use agent_pay::transport::{Answer, Direct, DirectConfig, Lost, Request, Transport};
+use agent_pay::x402::{
+    Address, Atomic, BlockTag, Buyer, BuyerConfig, Chain, Domain, EvmRpc, Execution, Facilitator,
+    Fetched, HttpFacilitator, Merchant, PaymentPayload, Purchase, Requirements, Sale, Seller,
+    SellerConfig, SettlePolicy, Settlement, Token, header,
+};
+use agent_pay::{BudgetPath, Budgets};
+use async_trait::async_trait;
+use axum::Router;
+use axum::routing::get;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::peer::{self, Peer};
+use crate::wire::test_key;
+
+const CHAIN: u64 = 84_532;
+
+/// A chain with a token on it, the official facilitator and the official server.
+struct Stack {
+    folder: std::path::PathBuf,
+    _programs: Peer,
+    told: Value,
+    direct: Arc<Direct>,
+}
+
+impl Stack {
+    fn start() -> Option<Self> {
+        let folder = peer::folder("X402_PEERS")?;
+        let mut programs = Peer::start(&folder, "node", "x402/stack.mjs");
+        let told = serde_json::from_str(&programs.line()).unwrap();
+        let direct = Arc::new(Direct::new(DirectConfig::new()).unwrap());
+        Some(Self {
+            folder,
+            _programs: programs,
+            told,
+            direct,
+        })
+    }
+
+    fn peer(&self, program: &str, script: &str) -> Peer {
+        Peer::start(&self.folder, program, &format!("x402/{script}"))
+    }
+
+    fn text(&self, member: &str) -> &str {
+        self.told[member].as_str().unwrap()
+    }
+
+    fn address(&self, member: &str) -> Address {
+        self.text(member).parse().unwrap()
+    }
+
+    fn domain(&self) -> Domain {
+        Domain::new("USD Coin", "2", CHAIN, self.address("token"))
+    }
+
+    fn facilitator(&self) -> Arc<HttpFacilitator> {
+        let transport: Arc<dyn Transport> = Arc::<Direct>::clone(&self.direct);
+        Arc::new(HttpFacilitator::new(transport, self.text("facilitator")))
+    }
+
+    fn chain(&self) -> Arc<EvmRpc> {
+        let transport: Arc<dyn Transport> = Arc::<Direct>::clone(&self.direct);
+        let rpc = EvmRpc::new(transport, self.text("rpc"), CHAIN);
+        Arc::new(rpc.with_tag(BlockTag::Latest))
+    }
+
+    async fn rpc(&self, method: &str, params: Value) -> Value {
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let request = http::Request::post(self.text("rpc"))
+            .header("content-type", "application/json")
+            .body(body.to_string().into_bytes())
+            .unwrap();
+        let answer = self.direct.send(request).await.unwrap();
+        serde_json::from_slice::<Value>(answer.body()).unwrap()["result"].take()
+    }
+
+    /// What somebody has on the chain, in atoms.
+    async fn balance(&self, who: &str) -> u128 {
+        let who = self.text(who).trim_start_matches("0x").to_lowercase();
+        let call = json!([{ "to": self.text("token"), "data": format!("0x70a08231{who:0>64}") }, "latest"]);
+        let said = self.rpc("eth_call", call).await;
+        u128::from_str_radix(said.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+    }
+
+    /// Whether a transaction is on the chain and succeeded.
+    async fn succeeded(&self, transaction: &str) -> bool {
+        let receipt = self
+            .rpc("eth_getTransactionReceipt", json!([transaction]))
+            .await;
+        receipt["status"] == "0x1"
+    }
+}
+
+async fn store() -> (Db, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::new(dir.path().join("pay.db")).with_durability(Durability::Nothing);
+    (Db::open(config, &Env::system()).await.unwrap(), dir)
+}
+
+/// Our server, in front of the official facilitator.
+struct Ours {
+    url: String,
+    n_worked: Arc<AtomicU32>,
+    seller: Seller,
+    _servers: JoinSet<()>,
+    _dir: tempfile::TempDir,
+}
+
+async fn ours(stack: &Stack, policy: SettlePolicy) -> Ours {
+    let (db, dir) = store().await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let config = SellerConfig::new(&url).with_chain(stack.chain());
+    let seller = Seller::open(db, Env::system().clock, stack.facilitator(), config)
+        .await
+        .unwrap();
+    let asked = Requirements::new(
+        &stack.domain(),
+        stack.address("payee"),
+        Atomic::new(1_000),
+        60,
+    );
+    let sale = Sale::new(vec![asked.unwrap()]).with_policy(policy);
+    let n_worked = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&n_worked);
+    let work =
+        move || async move { format!("work {}", counted.fetch_add(1, Ordering::SeqCst) + 1) };
+    let app = Router::new()
+        .route("/work", get(work))
+        .route_layer(seller.layer(sale).unwrap());
+    let mut servers = JoinSet::new();
+    servers.spawn(async move { axum::serve(listener, app).await.unwrap() });
+    Ours {
+        url: format!("{url}/work"),
+        n_worked,
+        seller,
+        _servers: servers,
+        _dir: dir,
+    }
+}
+
+impl Ours {
+    fn n_worked(&self) -> usize {
+        self.n_worked.load(Ordering::SeqCst) as usize
+    }
+}
+
+async fn ask(mut peer: Peer, line: Value) -> (Peer, Value) {
+    // Peers answer when their requests were served, which this runtime does meanwhile.
+    tokio::task::spawn_blocking(move || {
+        let said = peer.ask(&line);
+        (peer, said)
+    })
+    .await
+    .unwrap()
+}
+
+/// Whether an answer is paid, by a transaction that is on the chain.
+async fn is_paid(stack: &Stack, answer: &Value) -> bool {
+    let transaction = answer["transaction"].as_str().unwrap();
+    answer["status"] == 200 && answer["success"] == true && stack.succeeded(transaction).await
+}
+
+fn with_status(answers: &Value, status: u16) -> usize {
+    let answers = answers.as_array().unwrap().iter();
+    answers.filter(|answer| answer["status"] == status).count()
+}
+
+async fn official_clients_pay(policy: SettlePolicy) {
+    let Some(stack) = Stack::start() else { return };
+    let ours = ours(&stack, policy).await;
+    let (url, token) = (ours.url.clone(), stack.text("token").to_owned());
+    let line = |how: &str, n: u32| json!({ "how": how, "url": url, "token": token, "n": n });
+    let before = stack.balance("payee").await;
+    let so_far = async || (ours.n_worked(), stack.balance("payee").await - before);
+
+    let typescript = stack.peer("node", "pay.mjs");
+    let (typescript, paid) = ask(typescript, line("pay", 1)).await;
+    assert!(is_paid(&stack, &paid[0]).await);
+    let (_python, paid) = ask(stack.peer("python3", "pay.py"), line("pay", 1)).await;
+    assert!(is_paid(&stack, &paid).await);
+    assert_eq!(so_far().await, (2, 2_000));
+
+    // The official middleware runs its handler several times here, and answers 402 later.
+    let (typescript, replayed) = ask(typescript, line("replay", 100)).await;
+    assert_eq!(with_status(&replayed, 402), 0);
+    assert_eq!(replayed[100]["body"], "work 3");
+    assert_eq!(so_far().await, (3, 3_000));
+
+    // The official facilitator fails most of these, and cannot say what became of them.
+    let (_typescript, paid) = ask(typescript, line("parallel", 20)).await;
+    assert_eq!(with_status(&paid, 200), 20);
+    ours.seller.close().await;
+    assert_eq!(so_far().await, (23, 23_000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn official_clients_pay_our_server_that_settles_first() {
+    official_clients_pay(SettlePolicy::SettleFirst).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn official_clients_pay_our_server_that_works_first() {
+    official_clients_pay(SettlePolicy::WorkFirst).await;
+}
+
+/// Loses the answers to some payments, after they arrived, and keeps what was sent.
+#[derive(Debug)]
+struct Lossy {
+    direct: Arc<Direct>,
+    n_lost: Mutex<u32>,
+    payments: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl Transport for Lossy {
+    async fn send(&self, request: Request) -> Result<Answer, Lost> {
+        let payment = request.headers().get(header::PAYMENT_SIGNATURE).cloned();
+        let answer = self.direct.send(request).await?;
+        let Some(payment) = payment else {
+            return Ok(answer);
+        };
+        self.payments
+            .lock()
+            .push(payment.to_str().unwrap().to_owned());
+        let mut n_lost = self.n_lost.lock();
+        if *n_lost == 0 {
+            return Ok(answer);
+        }
+        *n_lost -= 1;
+        Err(Lost::may_have_arrived("no answer in time"))
+    }
+}
+
+const POLICY: &str = "[node.acme]\nlimits = [\"0.003 USD lifetime\"]\nfirst_payee = \"allow\"";
+
+/// The official server answers 402 to a payment that is sent again; its chain says that it is paid.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_client_pays_the_official_server() {
+    let Some(stack) = Stack::start() else { return };
+    let before = stack.balance("payee").await;
+    let (db, _dir) = store().await;
+    let authority = SqliteAuthority::open(db.clone()).await.unwrap();
+    let book: PolicyBook = POLICY.parse().unwrap();
+    authority.apply(book, Principal::host()).await.unwrap();
+    let lossy = Arc::new(Lossy {
+        direct: Arc::clone(&stack.direct),
+        n_lost: Mutex::new(0),
+        payments: Mutex::default(),
+    });
+    let usd = |units| Amount::from_units(units, Asset::USD);
+    let shop = stack.text("shop");
+    let config = BuyerConfig::new(vec![Token::new(stack.domain(), 6, usd(5_000)).unwrap()])
+        .with_merchant(Merchant::new(shop, stack.address("payee"), usd(1_000)))
+        .with_chain(stack.chain());
+    let transport: Arc<dyn Transport> = Arc::<Lossy>::clone(&lossy);
+    let key = Arc::new(test_key());
+    let buyer = Buyer::open(db.clone(), Env::system(), transport, key, config)
+        .await
+        .unwrap();
+    let fetch = async |id: &str| {
+        let request = http::Request::get(format!("{shop}/weather"))
+            .body(Vec::new())
+            .unwrap();
+        let node = BudgetPath::new("acme").unwrap();
+        let id = IdempotencyKey::new(id).unwrap();
+        let purchase = Purchase::new(id, node, Principal::new("agent_x").unwrap(), request);
+        buyer.fetch(&authority, purchase).await.unwrap()
+    };
+    let fetched = fetch("k1").await;
+    let Fetched::Bought {
+        answer: Some(answer),
+        ..
+    } = &fetched
+    else {
+        assert!(matches!(fetched, Fetched::Bought { .. }), "{fetched:?}");
+        return;
+    };
+    assert!(String::from_utf8_lossy(answer.body()).contains("fair"));
+    assert_eq!(stack.balance("payee").await - before, 1_000);
+
+    *lossy.n_lost.lock() = 1;
+    assert!(matches!(fetch("k2").await, Fetched::Unknown { .. }));
+    // Sent again with the same nonce, refused with 402, and found on the chain: paid once.
+    assert_eq!(buyer.payer(&authority).reconcile(10).await.unwrap(), 1);
+    assert!(matches!(
+        fetch("k2").await,
+        Fetched::Bought { answer: None, .. }
+    ));
+    assert!(matches!(
+        fetch("k3").await,
+        Fetched::Bought {
+            answer: Some(_),
+            ..
+        }
+    ));
+    assert!(matches!(fetch("k4").await, Fetched::Denied(refusal) if refusal.code == "over_limit"));
+    let sent = lossy.payments.lock().clone();
+    let nonces: std::collections::BTreeSet<_> = sent.iter().cloned().collect();
+    assert_eq!(nonces.len(), 3, "one signature for each of three purchases");
+    assert_eq!(stack.balance("payee").await - before, 3_000);
+    let budgets = Budgets::new(Arc::new(SqliteLedger::open(db).await.unwrap()));
+    let balance = budgets
+        .balance(Asset::USD, BudgetPath::new("acme").unwrap())
+        .await
+        .unwrap();
+    assert_eq!((balance.spent, balance.held), (usd(3_000), usd(0)));
+}
+
+/// The official facilitator settles one of five in parallel and calls the others failed; through our
+/// client none is failed, and the chain says the same of all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_settlement_of_the_official_facilitator_is_taken_for_failed_that_is_not() {
+    let Some(stack) = Stack::start() else { return };
+    let facilitator = stack.facilitator();
+    let supported = facilitator.supported().await.unwrap();
+    assert!(
+        supported
+            .kinds
+            .iter()
+            .any(|kind| kind.network == format!("eip155:{CHAIN}"))
+    );
+    let payee = stack.address("payee");
+    let asked = Requirements::new(&stack.domain(), payee, Atomic::new(1_000), 60).unwrap();
+    let signed = |value, nonce| signed(&stack, payee, Atomic::new(value), nonce);
+    let payment = PaymentPayload::new(asked.clone(), signed(1_000, 1).await);
+    let mut settles = JoinSet::new();
+    for _ in 0..5 {
+        let (facilitator, payment, asked) =
+            (Arc::clone(&facilitator), payment.clone(), asked.clone());
+        settles.spawn(async move { facilitator.settle(payment, asked).await });
+    }
+    let mut n_settled = 0;
+    while let Some(settlement) = settles.join_next().await {
+        match settlement.unwrap() {
+            Settlement::Settled { .. } => n_settled += 1,
+            other => assert!(matches!(other, Settlement::Unknown { .. }), "{other:?}"),
+        }
+    }
+    assert_eq!(n_settled, 1);
+    let later = facilitator.settle(payment.clone(), asked.clone()).await;
+    assert!(matches!(later, Settlement::Unknown { .. }), "{later:?}");
+    let chain = stack.chain();
+    let look_up = async |payment: &PaymentPayload| {
+        let authorization = payment.signed.authorization.clone();
+        chain.look_up(stack.domain(), authorization).await.unwrap()
+    };
+    assert!(matches!(
+        look_up(&payment).await,
+        Execution::Executed { .. }
+    ));
+    assert_eq!(stack.balance("payee").await, 1_000);
+
+    // A nonce that went to another payment is no payment of this one.
+    let mut other = payment.clone();
+    other.signed = signed(1_001, 1).await;
+    assert!(matches!(look_up(&other).await, Execution::Never { .. }));
+    // What is not carried out may be yet, until its time is over.
+    let late = PaymentPayload::new(asked.clone(), signed(1_000, 2).await);
+    assert_eq!(look_up(&late).await, Execution::NotYet);
+    stack.rpc("evm_increaseTime", json!([61])).await;
+    stack.rpc("evm_mine", json!([])).await;
+    assert!(matches!(look_up(&late).await, Execution::Never { .. }));
+
+    // Altered requirements are refused before the chain.
+    for (member, value) in [
+        ("amount", json!("1")),
+        ("payTo", json!(stack.text("payer"))),
+    ] {
+        let mut raw = asked.raw().clone();
+        raw[member] = value;
+        let asked = Requirements::read(raw).unwrap();
+        let payment = PaymentPayload::new(asked.clone(), signed(1_000, 3).await);
+        let settlement = facilitator.settle(payment, asked).await;
+        assert!(
+            matches!(settlement, Settlement::Failed { .. }),
+            "{settlement:?}"
+        );
+    }
+}
+
+async fn signed(stack: &Stack, to: Address, value: Atomic, nonce: u8) -> agent_pay::x402::Signed {
+    use agent_pay::x402::{Authorization, Bytes32, Signed, Signer};
+    let key = test_key();
+    let now = Env::system().clock.now().as_unix_ms_u64() / 1_000;
+    let parties = (key.address(), to);
+    let nonce = Bytes32::from_bytes([nonce; 32]);
+    let authorization = Authorization::new(parties, value, (now - 600, now + 60), nonce);
+    let signature = key
+        .sign(stack.domain().digest(&authorization))
+        .await
+        .unwrap();
+    Signed::new(authorization, signature)
+}
