@@ -1,5 +1,7 @@
 //! The backends of [`crate::MemoryStore`].
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod embedded;
 mod in_memory;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -8,6 +10,8 @@ pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod stored;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use embedded::Embedded;
 pub use in_memory::InMemory;
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;

@@ -11,6 +11,7 @@
     reason = "a law fails by panicking, and tells one story in one function"
 )]
 
+mod curation;
 mod erasure;
 mod graph;
 mod isolation;
@@ -31,6 +32,7 @@ use async_trait::async_trait;
 
 use crate::{Draft, Hit, MemoryStore, Namespace, Query};
 
+pub use curation::*;
 pub use erasure::*;
 pub use graph::*;
 pub use isolation::*;
@@ -253,6 +255,13 @@ macro_rules! memory_conformance {
             an_end_that_moved_is_believed_as_known,
             relations_are_walked_as_of_a_moment,
             erasure_reaches_into_the_past,
+            a_successor_can_ask_for_unchanged_labels,
+            a_raised_label_never_falls,
+            the_same_fact_from_many_writers_at_once_is_one_record,
+            contradictions_from_many_writers_at_once_leave_one_belief,
+            a_confirmation_that_meets_a_late_statement_holds,
+            of_two_confirmations_at_once_the_later_counts,
+            typed_timelines_leave_the_right_belief_at_every_moment,
         );
     };
     (@laws $make:path, $($law:ident,)*) => {

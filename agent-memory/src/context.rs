@@ -7,12 +7,13 @@ mod tokens;
 use std::fmt;
 use std::sync::Arc;
 
-use agent_core::Scope;
+use agent_core::{Env, Scope};
 
 use crate::error::{Error, Result};
 use crate::memory::{Memory, MemoryId};
 use crate::namespace::Namespace;
 use crate::query::{Filter, Listing, Query};
+use crate::recall::{Order, Recall, Recalled};
 use crate::store::MemoryStore;
 
 pub use tokens::{BytesPerToken, CountTokens};
@@ -47,7 +48,9 @@ pub use tokens::{BytesPerToken, CountTokens};
 /// ```
 #[derive(Clone)]
 pub struct ContextBuilder {
-    query: Query,
+    recall: Recall,
+    /// The clock of a recall with a reranker.
+    env: Option<Env>,
     budget: usize,
     profile: Option<(Filter, usize)>,
     counter: Arc<dyn CountTokens>,
@@ -56,7 +59,7 @@ pub struct ContextBuilder {
 impl fmt::Debug for ContextBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ContextBuilder")
-            .field("query", &self.query)
+            .field("recall", &self.recall)
             .field("budget", &self.budget)
             .finish_non_exhaustive()
     }
@@ -83,11 +86,22 @@ impl ContextBuilder {
     #[must_use]
     pub fn of(query: Query) -> Self {
         Self {
-            query,
+            recall: Recall::new(query),
+            env: None,
             budget: Self::BUDGET_DEFAULT,
             profile: None,
             counter: Arc::new(BytesPerToken::default()),
         }
+    }
+
+    /// As [`ContextBuilder::of`], for what a recall finds, in its order: with its reranker, whose
+    /// time is taken from the clock of `env`, and within its budget of tokens beside the one of the
+    /// whole text.
+    #[must_use]
+    pub fn recalling(recall: Recall, env: &Env) -> Self {
+        let mut builder = Self::of(recall.query.clone());
+        (builder.recall, builder.env) = (recall, Some(env.clone()));
+        builder
     }
 
     /// Sets how many tokens the whole text may have, at least 1.
@@ -116,7 +130,7 @@ impl ContextBuilder {
     ///
     /// # Errors
     /// `Invalid` for a budget of 0 and for what the query's limits forbid; those of
-    /// [`MemoryStore::search`] and [`MemoryStore::list`].
+    /// [`Recall::run`] and [`MemoryStore::list`]. Those of a reranker are in [`Context::order`].
     ///
     /// # Cancel safety
     /// Cancel safe: nothing is changed.
@@ -130,24 +144,53 @@ impl ContextBuilder {
         }
         let mut profile = Vec::new();
         if let Some((filter, _)) = &self.profile {
-            for namespace in &self.query.namespaces {
+            for namespace in &self.recall.query.namespaces {
                 let listing = Listing::new().with_filter(filter.clone());
                 profile.extend(store.list(scope, namespace.clone(), listing).await?);
             }
         }
-        let hits = store.search(scope, self.query.clone()).await?;
+        let Recalled {
+            hits,
+            order,
+            left_out,
+        } = self.recalled(store, scope).await?;
         let recalled = hits.into_iter().map(|hit| (hit.memory, hit.score));
         let profile_budget = self.profile.as_ref().map_or(0, |(_, tokens)| *tokens);
         let budget = compose::Budget {
             whole: self.budget,
             profile: profile_budget.min(self.budget),
         };
-        Ok(compose::compose(
-            profile,
-            recalled.collect(),
-            budget,
-            self.counter.as_ref(),
-        ))
+        let counter = self.counter.as_ref();
+        let mut context = compose::compose(profile, recalled.collect(), budget, counter);
+        context.order = order;
+        for hit in left_out {
+            let is_known = context
+                .items
+                .iter()
+                .any(|item| item.memory.id == hit.memory.id)
+                || context.left_out.iter().any(|left| left.id == hit.memory.id);
+            if !is_known {
+                let tokens = counter.count(&hit.memory.text);
+                let (id, why) = (hit.memory.id, Why::Budget { tokens });
+                context.left_out.push(LeftOut { id, why });
+            }
+        }
+        Ok(context)
+    }
+
+    async fn recalled<S: MemoryStore + ?Sized>(
+        &self,
+        store: &S,
+        scope: &Scope,
+    ) -> Result<Recalled> {
+        match &self.env {
+            Some(env) => self.recall.run(store, scope, env).await,
+            None => Ok(Recalled {
+                hits: store.search(scope, self.recall.query.clone()).await?,
+                order: Order::OfSearch,
+                left_out: Vec::new(),
+            }),
+        }
     }
 }
 
@@ -165,6 +208,8 @@ pub struct Context {
     pub items: Vec<Item>,
     /// What would have been shown, in the order of its rank.
     pub left_out: Vec<LeftOut>,
+    /// By whose order what was recalled was chosen.
+    pub order: Order,
 }
 
 /// A memory that is shown.

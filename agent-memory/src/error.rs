@@ -49,6 +49,13 @@ pub enum Error {
         /// The record.
         id: MemoryId,
     },
+    /// The labels of the record to be replaced are not those the draft names.
+    #[error("the labels of {id} were changed")]
+    #[non_exhaustive]
+    Relabeled {
+        /// The record.
+        id: MemoryId,
+    },
     /// A memory under legal hold cannot be erased.
     #[error("{id} is under legal hold")]
     #[non_exhaustive]
@@ -154,6 +161,19 @@ pub enum Error {
         /// The cause.
         source: std::io::Error,
     },
+    /// A file of an embedder's model cannot be used.
+    #[cfg(feature = "candle-embedder")]
+    #[error("the model's file {file} cannot be used")]
+    #[non_exhaustive]
+    ModelFile {
+        /// The file, relative to the model's folder.
+        file: &'static str,
+        /// What a caller can decide on: `NotFound`, `Unavailable` where it cannot be read,
+        /// `Invalid` for a model of another kind or beyond a limit, `Corrupt`.
+        kind: ErrorKind,
+        /// The cause.
+        source: agent_core::BoxError,
+    },
     /// Stored or bundled data does not have the form it was written in.
     #[error("damaged data: {found}")]
     #[non_exhaustive]
@@ -199,9 +219,10 @@ impl Classify for Error {
                 ErrorKind::Conflict
             }
             Self::Held { .. } | Self::Secret { .. } => ErrorKind::Denied,
-            Self::Contended { .. } | Self::IdTaken { .. } | Self::StalePlan { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::Contended { .. }
+            | Self::IdTaken { .. }
+            | Self::StalePlan { .. }
+            | Self::Relabeled { .. } => ErrorKind::Conflict,
             Self::Import { source, .. } => source.kind(),
             Self::BadVector { .. } => ErrorKind::Internal,
             Self::Embed { source } | Self::Model { source } | Self::Stopped { source } => {
@@ -213,6 +234,8 @@ impl Classify for Error {
             Self::Database { kind, .. } => *kind,
             #[cfg(feature = "sqlite")]
             Self::IndexFile { .. } => ErrorKind::Unavailable,
+            #[cfg(feature = "candle-embedder")]
+            Self::ModelFile { kind, .. } => *kind,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
         }
     }
@@ -243,6 +266,7 @@ impl Classify for Error {
             Self::Erased { .. } => "memory.erased",
             Self::Retired { .. } => "memory.retired",
             Self::Held { .. } => "memory.held",
+            Self::Relabeled { .. } => "memory.relabeled",
             Self::Secret { .. } => "memory.secret",
             Self::Contended { .. } => "memory.contended",
             Self::IdTaken { .. } => "memory.id_taken",
@@ -258,6 +282,8 @@ impl Classify for Error {
             Self::Database { .. } => "memory.database",
             #[cfg(feature = "sqlite")]
             Self::IndexFile { .. } => "memory.index_file",
+            #[cfg(feature = "candle-embedder")]
+            Self::ModelFile { .. } => "memory.model_file",
             Self::Corrupt { .. } => "memory.corrupt",
         }
     }
@@ -273,6 +299,7 @@ impl Classify for Error {
             Self::Contended { .. } => "repeat the call",
             Self::StalePlan { .. } => "make the plan again",
             Self::Model { .. } => "see the cause; no claim was taken",
+            Self::Relabeled { .. } => "read the record again and decide by its labels",
             Self::Held { .. } => "lift the hold by its label first, if the law allows it",
             Self::IdTaken { .. } => "import into the namespace that has it, or into another store",
             Self::Import { .. } => "see the cause; correct the line and import the whole again",
@@ -289,6 +316,8 @@ impl Classify for Error {
             },
             #[cfg(feature = "sqlite")]
             Self::IndexFile { .. } => "check the disk and the folder's permissions, then repeat",
+            #[cfg(feature = "candle-embedder")]
+            Self::ModelFile { .. } => "name the folder of a model of BERT's form, complete",
             Self::Corrupt { .. } => "restore a backup of the data directory",
         })
     }

@@ -1,4 +1,5 @@
-//! Memories of other systems, as drafts: exports of Mem0, agent files of Letta, items of a
+//! Memories of other systems, as drafts: exports of Mem0 (and its `history.db`, as items with their
+//! history), agent files of Letta, items of a
 //! `LangGraph` store such as `LangMem` keeps.
 //!
 //! A file is read whole, at most [`BYTES_MAX`]; reading it changes nothing. What comes of it is
@@ -11,6 +12,8 @@
 mod langgraph;
 mod letta;
 mod mem0;
+#[cfg(feature = "sqlite")]
+mod mem0_history;
 mod time;
 
 use agent_core::{Digest, IdempotencyKey, Timestamp};
@@ -25,6 +28,8 @@ use crate::namespace::Namespace;
 pub use langgraph::langgraph;
 pub use letta::letta;
 pub use mem0::mem0;
+#[cfg(feature = "sqlite")]
+pub use mem0_history::mem0_history;
 
 /// The largest file.
 pub const BYTES_MAX: usize = 256 * 1_024 * 1_024;

@@ -2,12 +2,12 @@
 
 mod as_of;
 pub mod backend;
+#[cfg(feature = "candle-embedder")]
+mod candle_embedder;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod context;
 pub mod curate;
-#[cfg(feature = "static-embedder")]
-mod embedder;
 mod error;
 pub mod extract;
 pub mod foreign;
@@ -25,17 +25,21 @@ mod query;
 mod recall;
 mod relation;
 pub mod safety;
+#[cfg(feature = "static-embedder")]
+mod static_embedder;
 mod store;
 mod terms;
 #[cfg(feature = "conformance")]
 pub mod timelines;
 mod validity;
 mod when;
+#[cfg(any(feature = "static-embedder", feature = "candle-embedder"))]
+mod wordpiece;
 
 pub use as_of::AsOf;
+#[cfg(feature = "candle-embedder")]
+pub use candle_embedder::CandleEmbedder;
 pub use context::{BytesPerToken, Context, ContextBuilder, CountTokens, Item, LeftOut, Why};
-#[cfg(feature = "static-embedder")]
-pub use embedder::StaticEmbedder;
 pub use error::{Error, Result};
 pub use memory::{
     Added, Change, Draft, Kind, Memory, MemoryId, Provenance, Receipt, Selection, Trust, Verb,
@@ -48,4 +52,6 @@ pub use prepare::{Prepared, prepare};
 pub use query::{Explanation, Filter, Hit, Listing, Query, Test, Weights};
 pub use recall::{Order, Recall, Recalled, Reranker};
 pub use relation::{Direction, Node, Path, Relation, RelationVersion, Walk};
+#[cfg(feature = "static-embedder")]
+pub use static_embedder::StaticEmbedder;
 pub use store::{MemoryStore, MemoryStoreExt};

@@ -112,6 +112,7 @@ pub struct Draft {
     pub(crate) valid_to: Option<Timestamp>,
     pub(crate) sources: Vec<MemoryId>,
     pub(crate) supersedes: Option<MemoryId>,
+    pub(crate) supersedes_labeled: Option<Metadata>,
     pub(crate) channel: Option<String>,
     pub(crate) trust: Trust,
     pub(crate) reason: Option<String>,
@@ -156,6 +157,7 @@ impl Draft {
             valid_to: None,
             sources: Vec::new(),
             supersedes: None,
+            supersedes_labeled: None,
             channel: None,
             trust: Trust::default(),
             reason: None,
@@ -212,6 +214,15 @@ impl Draft {
     #[must_use]
     pub const fn superseding(mut self, record: MemoryId) -> Self {
         self.supersedes = Some(record);
+        self
+    }
+
+    /// Replaces that record only while it has exactly these labels: whoever read it decides on what
+    /// nobody changed since. Otherwise adding fails with `Relabeled`. Default: whatever its labels
+    /// are.
+    #[must_use]
+    pub fn if_labeled(mut self, labels: Metadata) -> Self {
+        self.supersedes_labeled = Some(labels);
         self
     }
 

@@ -88,6 +88,8 @@ pub enum Relabel {
     Set(Value),
     /// Adds to its number; a label that is absent or no number counts as 0. The sum saturates.
     Count(i64),
+    /// Makes its number this one if it is less; a label that is absent or no number is less.
+    Raise(i64),
     /// Removes it.
     Remove,
 }
@@ -105,6 +107,13 @@ pub(crate) fn relabel(labels: &mut Metadata, changes: &[(String, Relabel)]) -> R
                     _ => 0,
                 };
                 labels.insert(name.clone(), Value::Integer(old.saturating_add(*n)));
+            }
+            Relabel::Raise(n) => {
+                let old = match labels.get(name) {
+                    Some(Value::Integer(old)) => *old,
+                    _ => i64::MIN,
+                };
+                labels.insert(name.clone(), Value::Integer(old.max(*n)));
             }
             Relabel::Remove => {
                 labels.remove(name);

@@ -52,11 +52,12 @@ impl PreparedDraft {
     }
 
     /// How the record it supersedes ends.
-    pub(crate) fn ending(&self, now: Timestamp) -> validity::Asked {
+    pub(crate) fn ending(&self, now: Timestamp) -> validity::Asked<'_> {
         validity::Asked {
             verb: Verb::Superseded,
             valid_to: self.times(now).valid_from,
             successor_to: self.draft.valid_to,
+            labels: self.draft.supersedes_labeled.as_ref(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::{ClockExt, Env, Scope};
+use agent_core::{ClockExt, Env, Failure, Scope};
 use async_trait::async_trait;
 
 use crate::context::CountTokens;
@@ -35,7 +35,7 @@ pub trait Reranker: fmt::Debug + Send + Sync + 'static {
 /// A search, and what it may take.
 #[derive(Clone)]
 pub struct Recall {
-    query: Query,
+    pub(crate) query: Query,
     reranker: Option<(Arc<dyn Reranker>, Duration)>,
     n_candidates: usize,
     tokens: Option<(usize, Arc<dyn CountTokens>)>,
@@ -111,20 +111,22 @@ impl Recall {
         let mut hits = store.search(scope, query).await?;
         let order = self.reorder(scope, env, &mut hits).await;
         hits.truncate(n_wanted);
-        let n_found = hits.len();
+        let mut left_out = Vec::new();
         if let Some((budget, counter)) = &self.tokens {
             let mut left = *budget;
-            hits.retain(|hit| {
-                let n = counter.count(&hit.memory.text);
+            let tokens = |hit: &mut Hit| counter.count(&hit.memory.text);
+            let over = hits.extract_if(.., |hit| {
+                let n = tokens(hit);
                 let fits = n <= left;
                 left -= if fits { n } else { 0 };
-                fits
+                !fits
             });
+            left_out.extend(over);
         }
         Ok(Recalled {
-            n_left_out: n_found - hits.len(),
             hits,
             order,
+            left_out,
         })
     }
 
@@ -139,12 +141,13 @@ impl Recall {
         let scoring = reranker.score(scope, &self.query.text, hits);
         let scores = match env.clock.deadline(deadline, scoring).await {
             None => return Order::Late,
-            Some(Err(source)) => return Order::Failed(source),
+            Some(Err(error)) => return Order::Failed(Failure::of(&error)),
             Some(Ok(scores)) => scores,
         };
         if scores.len() != hits.len() || scores.iter().any(|score| score.is_nan()) {
             let found = "another number of scores than hits, or one that is no number";
-            return Order::Failed(agent_core::Error::invalid("scores", found));
+            let error = agent_core::Error::invalid("scores", found);
+            return Order::Failed(Failure::of(&error));
         }
         let mut scored: Vec<(f32, Hit)> = scores.into_iter().zip(hits.drain(..)).collect();
         // The sort is stable: equal scores keep the order of the search.
@@ -155,19 +158,19 @@ impl Recall {
 }
 
 /// What a recall found.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Recalled {
     /// The hits, best first by `order`. Scores and explanations are those of the search.
     pub hits: Vec<Hit>,
     /// Whose order it is.
     pub order: Order,
-    /// How many hits the budget of tokens left out.
-    pub n_left_out: usize,
+    /// The hits that the budget of tokens left out, in the same order.
+    pub left_out: Vec<Hit>,
 }
 
 /// Whose order hits have.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Order {
     /// The search's: there was no reranker or nothing to order.
@@ -177,5 +180,5 @@ pub enum Order {
     /// The search's: the reranker was late.
     Late,
     /// The search's: the reranker failed.
-    Failed(agent_core::Error),
+    Failed(Failure),
 }

@@ -152,24 +152,43 @@ pub async fn score_one(
 ) -> Result<Score> {
     let bench = Bench::new();
     let store = backend::InMemory::new(bench.env.clone(), Arc::clone(&bench.embedder));
+    let at = Namespace::new("timeline")?;
+    score_in(Arc::new(store), &bench, at, timeline, told, extractor).await
+}
+
+/// Scores one timeline in an empty namespace of a store that was made on a bench.
+///
+/// # Errors
+/// The curator's.
+///
+/// # Cancel safety
+/// Cancel safe; what was told stays in the store.
+pub async fn score_in(
+    store: Arc<dyn MemoryStore>,
+    bench: &Bench,
+    at: Namespace,
+    timeline: &Timeline,
+    told: Told,
+    extractor: Arc<dyn Extractor>,
+) -> Result<Score> {
     let run = Run {
         curator: Curator::new(store, bench.env.clone(), extractor),
         bench,
         scope: Scope::new(Principal::host()),
-        at: Namespace::new("timeline")?,
+        at,
     };
     run.tell(timeline, told).await?;
     run.judge(timeline).await
 }
 
-struct Run {
-    curator: Curator<backend::InMemory>,
-    bench: Bench,
+struct Run<'a> {
+    curator: Curator<Arc<dyn MemoryStore>>,
+    bench: &'a Bench,
     scope: Scope,
     at: Namespace,
 }
 
-impl Run {
+impl Run<'_> {
     async fn tell(&self, timeline: &Timeline, told: Told) -> Result<()> {
         let mut events: BTreeMap<&str, Vec<MemoryId>> = BTreeMap::new();
         for statement in &timeline.arriving {

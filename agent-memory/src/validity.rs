@@ -4,6 +4,7 @@ use agent_core::Timestamp;
 
 use crate::error::{Error, Result};
 use crate::memory::{Change, Kind, Memory, MemoryId, Verb};
+use crate::metadata::Metadata;
 
 /// What the rules look at.
 pub(crate) struct Record {
@@ -12,22 +13,25 @@ pub(crate) struct Record {
     pub(crate) valid_from: Timestamp,
     pub(crate) valid_to: Option<Timestamp>,
     pub(crate) is_superseded: bool,
+    pub(crate) labels: Metadata,
 }
 
 /// What a validity's end is asked with.
 #[derive(Clone, Copy)]
-pub(crate) struct Asked {
+pub(crate) struct Asked<'a> {
     pub(crate) verb: Verb,
     pub(crate) valid_to: Timestamp,
     /// Until when a successor holds itself.
     pub(crate) successor_to: Option<Timestamp>,
+    /// The labels the record must have, if the successor was decided on by them.
+    pub(crate) labels: Option<&'a Metadata>,
 }
 
 /// Returns when the record's validity ends, if it may end at `asked.valid_to`.
 ///
 /// A record ends once, with one exception: what becomes known late and held only until a superseded
 /// record's end comes between the record and its successor.
-pub(crate) fn end(record: &Record, asked: Asked) -> Result<Timestamp> {
+pub(crate) fn end(record: &Record, asked: Asked<'_>) -> Result<Timestamp> {
     let Asked { verb, valid_to, .. } = asked;
     if !record.kind.is_record() {
         return Err(Error::invalid("record", "an event is immutable"));
@@ -51,6 +55,9 @@ pub(crate) fn end(record: &Record, asked: Asked) -> Result<Timestamp> {
         || record.valid_to.is_some_and(|end| end <= valid_to)
     {
         return Err(Error::Retired { id: record.id });
+    }
+    if asked.labels.is_some_and(|labels| *labels != record.labels) {
+        return Err(Error::Relabeled { id: record.id });
     }
     Ok(valid_to)
 }

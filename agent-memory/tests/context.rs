@@ -4,15 +4,18 @@
 
 use std::sync::{Arc, LazyLock};
 
+use std::time::Duration;
+
 use agent_core::{
-    Classify, Env, ErrorKind, ManualClock, Principal, Scope, SeededEntropy, Timestamp,
+    Classify, Env, ErrorKind, ManualClock, Principal, Retry, Scope, SeededEntropy, Timestamp,
 };
 use agent_memory::backend::InMemory;
 use agent_memory::safety::QUOTE_NOTE;
 use agent_memory::{
-    Context, ContextBuilder, CountTokens, Draft, Filter, Kind, MemoryId, MemoryStoreExt, Namespace,
-    Query, StaticEmbedder, Trust, Why,
+    BytesPerToken, Context, ContextBuilder, CountTokens, Draft, Filter, Hit, Kind, MemoryId,
+    MemoryStoreExt, Namespace, Order, Query, Recall, Reranker, StaticEmbedder, Trust, Why,
 };
+use async_trait::async_trait;
 use proptest::prelude::*;
 
 fn day(n: i64) -> Timestamp {
@@ -27,6 +30,7 @@ fn embedder() -> Arc<StaticEmbedder> {
 }
 
 struct Host {
+    env: Env,
     memory: InMemory,
     scope: Scope,
     at: Namespace,
@@ -39,7 +43,8 @@ impl Host {
             Arc::new(SeededEntropy::new(7)),
         );
         Self {
-            memory: InMemory::new(env, embedder()),
+            memory: InMemory::new(env.clone(), embedder()),
+            env,
             scope: Scope::new(Principal::new("human:ana").unwrap()),
             at: Namespace::new("ana").unwrap(),
         }
@@ -224,4 +229,87 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+/// Knows which words matter, or nothing.
+#[derive(Debug)]
+enum Judge {
+    Wants(&'static str),
+    Fails,
+}
+
+#[async_trait]
+impl Reranker for Judge {
+    async fn score(
+        &self,
+        _scope: &Scope,
+        _question: &str,
+        hits: &[Hit],
+    ) -> agent_core::Result<Vec<f32>> {
+        match self {
+            Self::Wants(word) => {
+                let score = |hit: &Hit| f32::from(u8::from(hit.memory.text.contains(word)));
+                Ok(hits.iter().map(score).collect())
+            }
+            Self::Fails => Err(agent_core::Error::backend(
+                "judge",
+                "score",
+                ErrorKind::Unavailable,
+                Retry::Safe,
+                "away",
+            )),
+        }
+    }
+}
+
+/// What the reranker puts first is shown where there is room for one; its failure shows, and what
+/// the search puts first is shown then.
+#[tokio::test]
+async fn a_reranker_decides_what_is_shown_and_its_failure_shows() {
+    let host = Host::new();
+    for text in [
+        "The flight to Oslo is booked.",
+        "A flight to Oslo takes two hours, says the airline.",
+        "On the flight Ana cannot eat nuts.",
+    ] {
+        host.add(Draft::event(text)).await;
+    }
+    let recall = |judge| {
+        let query = Query::new(host.at.clone(), "flight to Oslo").with_limit(1);
+        Recall::new(query).with_reranker(Arc::new(judge), Duration::from_secs(1))
+    };
+    let build = |recall| host.build(ContextBuilder::recalling(recall, &host.env));
+    let context = build(recall(Judge::Wants("nuts"))).await;
+    assert_eq!(context.order, Order::Reranked);
+    assert!(context.text.contains("cannot eat nuts") && context.items.len() == 1);
+    let context = build(recall(Judge::Fails)).await;
+    let Order::Failed(failure) = &context.order else {
+        panic!("{:?}", context.order);
+    };
+    assert_eq!(failure.kind, ErrorKind::Unavailable);
+    assert!(context.text.contains("Oslo") && context.items.len() == 1);
+}
+
+/// What the recall's own budget leaves out is among what is left out.
+#[tokio::test]
+async fn what_a_recalls_budget_leaves_out_is_named() {
+    let host = Host::new();
+    let mut all = Vec::new();
+    for n in 0..6 {
+        let text = format!("Crane {n} lifted beams of {n}00 kilograms at dock {n}.");
+        all.push(host.add(Draft::event(text)).await);
+    }
+    let counter: Arc<dyn CountTokens> = Arc::new(BytesPerToken::default());
+    let query = Query::new(host.at.clone(), "crane");
+    let recall = Recall::new(query).with_tokens(40, counter);
+    let context = host
+        .build(ContextBuilder::recalling(recall, &host.env))
+        .await;
+    assert_eq!(context.order, Order::OfSearch);
+    assert!(!context.items.is_empty() && !context.left_out.is_empty());
+    let mut named: Vec<MemoryId> = context.items.iter().map(|item| item.memory.id).collect();
+    named.extend(context.left_out.iter().map(|left| left.id));
+    named.sort_unstable();
+    all.sort_unstable();
+    assert_eq!(named, all);
 }

@@ -2,13 +2,17 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+use std::path::Path;
 use std::sync::Arc;
 
 use agent_core::{Classify, ErrorKind, Principal, Scope};
 use agent_memory::backend::InMemory;
 use agent_memory::conformance::Bench;
-use agent_memory::foreign::{Foreign, langgraph, letta, mem0};
-use agent_memory::{Kind, Memory, MemoryStore, Namespace, Result, Trust, Value};
+use agent_memory::foreign::{Foreign, langgraph, letta, mem0, mem0_history};
+use agent_memory::portable::{Item, Portable};
+use agent_memory::{
+    Error, Kind, Listing, Memory, MemoryStore, Namespace, Query, Result, Trust, Value, Verb,
+};
 
 /// Adds what was read, twice, and returns what is there by place.
 async fn imported(read: &[Foreign]) -> Vec<(String, Memory)> {
@@ -201,4 +205,155 @@ fn long_blocks_are_cut_at_line_ends() {
     });
     let read = letta(file.to_string().as_bytes()).unwrap();
     assert_eq!(read.len(), value.len().div_ceil(64 * 1_024));
+}
+
+fn history(file: &Path) -> Result<Vec<Item>> {
+    let at = Namespace::new("import/ana").unwrap();
+    // Bob's memory is not Ana's.
+    let is_wanted = |id: &str| !id.ends_with("0003");
+    mem0_history(file, &at, &Principal::host(), is_wanted)
+}
+
+/// The file was written by mem0ai 2.2.1's own `SQLiteManager`.
+#[tokio::test]
+async fn mem0s_history_becomes_ours_and_what_it_deleted_stays_away() {
+    let file = Path::new("tests/fixtures/mem0-history.db");
+    let items = history(file).unwrap();
+    assert!(!format!("{items:?}").contains("diagnosis"), "deleted there");
+    let bench = Bench::new();
+    let store = InMemory::new(bench.env.clone(), Arc::clone(&bench.embedder));
+    let scope = Scope::new(Principal::host());
+    let at = Namespace::new("import/ana").unwrap();
+    let taken = store.take(&scope, at.clone(), items.clone()).await.unwrap();
+    assert_eq!((taken.n_new, taken.n_left_out), (4, 0));
+    let again = store.take(&scope, at.clone(), items).await.unwrap();
+    assert_eq!(
+        (again.n_new, again.n_left_out),
+        (0, 4),
+        "twice adds nothing"
+    );
+    let all = Listing::new().with_retired();
+    let mut all = store.list(&scope, at.clone(), all).await.unwrap();
+    all.sort_by_key(|memory| memory.valid_from);
+    let texts: Vec<&str> = all.iter().map(|memory| memory.text.as_str()).collect();
+    assert_eq!(
+        texts,
+        [
+            "Ana lives in Rome.",
+            "Ana lives in Oslo.",
+            "Ana lives in Bergen."
+        ]
+    );
+    let [rome, oslo, bergen] = &all[..] else {
+        panic!()
+    };
+    assert_eq!(oslo.valid_from.to_string(), "2026-02-01T08:30:00.000Z");
+    assert_eq!(rome.valid_to, Some(oslo.valid_from));
+    assert_eq!(
+        (rome.superseded_by, oslo.superseded_by),
+        (Some(oslo.id), Some(bergen.id))
+    );
+    assert_eq!(oslo.metadata["mem0.actor_id"], text("ana"));
+    let changes = store.history(&scope, at.clone(), rome.id).await.unwrap();
+    let verbs: Vec<(Verb, Option<&str>)> = changes
+        .iter()
+        .map(|change| (change.verb, change.reason.as_deref()))
+        .collect();
+    assert_eq!(
+        verbs,
+        [
+            (Verb::Added, Some("ADD in mem0")),
+            (Verb::Superseded, Some("UPDATE in mem0"))
+        ]
+    );
+    let hits = store
+        .search(&scope, Query::new(at, "Where does Ana live?"))
+        .await;
+    assert_eq!(hits.unwrap()[0].memory.text, "Ana lives in Bergen.");
+}
+
+#[test]
+fn hostile_histories_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("history.db");
+    let refused = |schema: &str| {
+        let _ = std::fs::remove_file(&file);
+        let made = rusqlite::Connection::open(&file).unwrap();
+        made.execute_batch(schema).unwrap();
+        drop(made);
+        history(&file).unwrap_err()
+    };
+    let columns =
+        "(memory_id, old_memory, new_memory, event, created_at, updated_at, actor_id, role)";
+    let row = |values: &str| {
+        refused(&format!(
+            "CREATE TABLE history {columns};
+             INSERT INTO history VALUES ('a', NULL, 'fine', 'ADD', '2026-01-01T00:00:00Z', NULL, NULL, NULL);
+             INSERT INTO history VALUES ({values});"
+        ))
+    };
+    for (n, values) in [
+        "'b', NULL, 'no time', 'ADD', NULL, NULL, NULL, NULL",
+        "'b', NULL, 'x', 'DROP', '2026-01-01T00:00:00Z', NULL, NULL, NULL",
+        "'b', NULL, NULL, 'ADD', '2026-01-01T00:00:00Z', NULL, NULL, NULL",
+        "'b', NULL, ' ', 'ADD', '2026-01-01T00:00:00Z', NULL, NULL, NULL",
+        "'b', NULL, hex(zeroblob(40000)), 'ADD', '2026-01-01T00:00:00Z', NULL, NULL, NULL",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let error = row(values);
+        assert!(
+            matches!(error, Error::Import { line: 2, .. }),
+            "{n}: {error:?}"
+        );
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+    for values in [
+        "'b', NULL, x'ff', 'ADD', '2026-01-01T00:00:00Z', NULL, NULL, NULL",
+        "'b', NULL, CAST(x'ff' AS TEXT), 'ADD', '2026-01-01T00:00:00Z', NULL, NULL, NULL",
+        "'b', NULL, hex(zeroblob(2000000)), 'ADD', '2026-01-01T00:00:00Z', NULL, NULL, NULL",
+    ] {
+        assert_eq!(row(values).kind(), ErrorKind::Invalid);
+    }
+    for schema in [
+        "",
+        "CREATE TABLE history (id)",
+        "CREATE VIEW history AS WITH RECURSIVE n(memory_id) AS (SELECT 1 UNION ALL SELECT memory_id + 1 FROM n)
+         SELECT memory_id, '' old_memory, '' new_memory, 'ADD' event, '' created_at, '' updated_at,
+                '' actor_id, '' role FROM n",
+    ] {
+        assert_eq!(refused(schema).kind(), ErrorKind::Invalid, "{schema}");
+    }
+    std::fs::write(&file, b"SQLite format 3\0 and then something else").unwrap();
+    assert_eq!(history(&file).unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(history(dir.path()).unwrap_err().kind(), ErrorKind::Invalid);
+    let nowhere = dir.path().join("nowhere");
+    assert_eq!(history(&nowhere).unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+/// A memory whose addition is not in the file begins with the text that its first event replaced;
+/// of a deleted one that was never seen nothing is left.
+#[test]
+fn a_history_without_its_beginning_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("history.db");
+    let made = rusqlite::Connection::open(&file).unwrap();
+    made.execute_batch(
+        "CREATE TABLE history (memory_id, old_memory, new_memory, event, created_at, updated_at, actor_id, role);
+         INSERT INTO history VALUES ('a', 'old', 'new', 'UPDATE', '2026-01-01T00:00:00Z', '2026-01-02T00:00:00Z', NULL, NULL);
+         INSERT INTO history VALUES ('a', 'new', NULL, 'NONE', NULL, NULL, NULL, NULL);
+         INSERT INTO history VALUES ('b', 'gone', NULL, 'DELETE', NULL, '2026-01-02T00:00:00Z', NULL, NULL);",
+    )
+    .unwrap();
+    drop(made);
+    let items = history(&file).unwrap();
+    let texts: Vec<&str> = items
+        .iter()
+        .map(|item| match item {
+            Item::Memory(kept) => kept.memory.text.as_str(),
+            _ => panic!("{item:?}"),
+        })
+        .collect();
+    assert_eq!(texts, ["old", "new"]);
 }

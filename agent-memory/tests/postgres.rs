@@ -13,8 +13,14 @@
 mod breaks;
 #[path = "postgres/cluster.rs"]
 mod cluster;
+#[path = "postgres/curation.rs"]
+mod curation;
+#[path = "postgres/embed.rs"]
+mod embed;
 #[path = "postgres/erasure.rs"]
 mod erasure;
+#[path = "killed/curation.rs"]
+mod killed;
 #[path = "postgres/near.rs"]
 mod near;
 #[path = "postgres/shared.rs"]

@@ -164,7 +164,7 @@ async fn tokens_are_never_more_than_the_budget() {
             .map(|hit| counter.count(&hit.memory.text))
             .sum();
         assert!(n <= budget, "{n} of {budget}");
-        assert_eq!(recalled.hits.len() + recalled.n_left_out, 5);
+        assert_eq!(recalled.hits.len() + recalled.left_out.len(), 5);
     }
     let many = Recall::new(case.query()).with_candidates(Query::LIMIT_MAX + 1);
     let error = many.run(&case.store, &case.scope, &case.bench.env).await;

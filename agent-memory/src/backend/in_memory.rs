@@ -163,6 +163,7 @@ impl MemoryStore for InMemory {
             verb: Verb::Retired,
             valid_to,
             successor_to: None,
+            labels: None,
         };
         let valid_to = state.end(id, asked)?;
         let change = Change {

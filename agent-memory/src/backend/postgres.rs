@@ -84,6 +84,9 @@ macro_rules! read {
     };
 }
 
+// Below the macros, which it uses.
+mod embed;
+
 /// Memories in a PostgreSQL database. Cheap to clone; clones share the pool and the indexes.
 #[derive(Clone)]
 pub struct Postgres {
@@ -125,12 +128,21 @@ impl Postgres {
         let mut client = pool.get().await.map_err(fault::pool)?;
         schema::migrate(&mut client).await?;
         let space = schema::register_space(&client, embedder.as_ref()).await?;
+        let former = config.former.filter(|one| one.space() != embedder.space());
+        let former = match former {
+            Some(former) => {
+                let space = schema::register_space(&client, former.as_ref()).await?;
+                Some((former, space))
+            }
+            None => None,
+        };
         drop(client);
+        let indexes = Indexes::new(config.limits, (embedder, space), former);
         Ok(Self {
             pool,
             env,
             lock_ms_max: config.lock_ms_max,
-            indexes: Arc::new(Indexes::new(config.limits, embedder, space)),
+            indexes: Arc::new(indexes),
         })
     }
 
@@ -276,9 +288,14 @@ impl MemoryStore for Postgres {
         let texts = [query.text.clone()];
         let embedder = self.indexes.embedder.as_ref();
         let vectors = embed(&self.env, embedder, scope, &texts).await?;
+        let former = match &self.indexes.former {
+            Some((former, _)) => embed(&self.env, former.as_ref(), scope, &texts).await?,
+            None => Vec::new(),
+        };
         let search = read::Search {
             query,
             vector: vectors.into_iter().next().flatten(),
+            former: former.into_iter().next().flatten(),
             now: self.env.clock.now(),
         };
         read!(self, scope, &tenant, |tx| search.run(&tx, &self.indexes))

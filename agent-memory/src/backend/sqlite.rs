@@ -14,7 +14,6 @@ mod snapshot;
 pub mod write;
 
 pub use config::Config;
-pub use embed::Embedded;
 
 use std::fmt;
 use std::sync::Arc;

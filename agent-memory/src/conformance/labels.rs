@@ -94,6 +94,48 @@ pub async fn labels_change_with_a_reason(subject: Subject) {
     assert_eq!(error.expect_err("no").kind(), ErrorKind::NotFound);
 }
 
+/// What is decided by a record's labels is written only while they are as they were read.
+pub async fn a_successor_can_ask_for_unchanged_labels(subject: Subject) {
+    let (store, scope, at) = (&subject.store, somebody(), home());
+    let draft = Draft::fact("the otter is asleep").with_label("seen", 1);
+    let old = subject.put(&scope, &at, draft).await;
+    let read = store.get(&scope, at.clone(), old).await.expect("it");
+    store
+        .relabel(&scope, at.clone(), old, set("seen", 2), String::new())
+        .await
+        .expect("labeled");
+    subject.bench.advance(Duration::from_secs(60));
+    let awake = |labels| {
+        let draft = Draft::fact("the otter is awake").superseding(old);
+        let beside = Draft::event("the otter stirs");
+        store.add(&scope, at.clone(), vec![beside, draft.if_labeled(labels)])
+    };
+    let error = awake(read.metadata).await.expect_err("no");
+    assert!(matches!(error, Error::Relabeled { id, .. } if id == old));
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let now = store.get(&scope, at.clone(), old).await.expect("it");
+    assert_eq!(now.valid_to, None, "nothing was written");
+    let listed = store.list(&scope, at.clone(), Listing::new()).await;
+    assert_eq!(listed.expect("a list").len(), 1, "nothing was written");
+    let added = awake(now.metadata).await.expect("unchanged since");
+    let ended = store.get(&scope, at.clone(), old).await.expect("it");
+    assert_eq!(ended.superseded_by, Some(added[1].id));
+}
+
+/// A number that is raised never falls, whoever writes last.
+pub async fn a_raised_label_never_falls(subject: Subject) {
+    let (store, scope, at) = (&subject.store, somebody(), home());
+    let draft = Draft::fact("seen lately").with_label("at", "long ago");
+    let id = subject.put(&scope, &at, draft).await;
+    for (to, expected) in [(-5, -5), (7, 7), (3, 7), (i64::MIN, 7)] {
+        let labels = vec![("at".to_owned(), Relabel::Raise(to))];
+        let raised = store.relabel(&scope, at.clone(), id, labels, String::new());
+        raised.await.expect("raised");
+        let memory = store.get(&scope, at.clone(), id).await.expect("it");
+        assert_eq!(memory.metadata.get("at"), Some(&Value::from(expected)));
+    }
+}
+
 /// Counts added by several writers at once are all there.
 pub async fn a_count_of_many_writers_is_their_sum(subject: Subject) {
     let (store, scope, at) = (&subject.store, somebody(), home());

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Context, CountTokens, Item, LeftOut, Why};
 use crate::memory::{Memory, Trust};
+use crate::recall::Order;
 use crate::safety::{QUOTE_NOTE, quote_text};
 use crate::terms::for_each_term;
 
@@ -88,6 +89,7 @@ pub(super) fn compose(
                 tokens,
                 items,
                 left_out,
+                order: Order::OfSearch,
             };
         }
         // A counter need not count a whole as its parts; then the last in rank go.

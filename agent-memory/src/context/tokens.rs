@@ -40,7 +40,7 @@ impl CountTokens for BytesPerToken {
 /// Word pieces of the bundled table. Unknown words count nothing, so texts of other languages have
 /// more tokens for a model than this says.
 #[cfg(feature = "static-embedder")]
-impl CountTokens for crate::embedder::StaticEmbedder {
+impl CountTokens for crate::static_embedder::StaticEmbedder {
     fn count(&self, text: &str) -> usize {
         self.n_pieces(text)
     }

@@ -113,7 +113,12 @@ impl<S: MemoryStore> Curator<S> {
                 }
                 Action::Noop(record) => return Ok(Applied { decision, record }),
                 Action::Update(id) | Action::Supersede(id) => {
-                    let old = self.store.get(scope, at.clone(), id).await;
+                    // As it was when it was decided on, not as it is by now.
+                    let read = records.iter().find(|record| record.id == id);
+                    let old = match read {
+                        Some(read) => Ok(read.clone()),
+                        None => self.store.get(scope, at.clone(), id).await,
+                    };
                     match old {
                         Ok(old) => Some(old),
                         Err(Error::NotFound { .. }) => continue,
@@ -153,8 +158,9 @@ impl<S: MemoryStore> Curator<S> {
         candidate: &Candidate,
         decision: &Decision,
     ) -> Result<()> {
-        let said_at = Value::Integer(candidate.said_at.as_unix_ms());
-        let change = vec![(labels::CONFIRMED_AT.to_owned(), Relabel::Set(said_at))];
+        // Raised, not set: another writer may have said it again, and later.
+        let raised = Relabel::Raise(candidate.said_at.as_unix_ms());
+        let change = vec![(labels::CONFIRMED_AT.to_owned(), raised)];
         let why = decision.to_string();
         match self.store.relabel(scope, at.clone(), id, change, why).await {
             Err(Error::NotFound { .. }) | Ok(()) => Ok(()),
@@ -366,7 +372,7 @@ fn is_overtaken(error: &Error, decision: &Decision) -> bool {
     match (error, decision.action) {
         (Error::KeyReused { .. }, _) => true,
         (
-            Error::Retired { id } | Error::NotFound { id },
+            Error::Retired { id } | Error::Relabeled { id } | Error::NotFound { id },
             Action::Update(old) | Action::Supersede(old) | Action::Retract(old),
         ) => *id == old,
         _ => false,

@@ -70,7 +70,14 @@ pub(super) fn draft(candidate: &Candidate, decision: &Decision, old: Option<&Mem
     sources.truncate(Draft::SOURCES_MAX);
     draft = sources.into_iter().fold(draft, Draft::derived_from);
     match decision.action {
-        Action::Update(id) | Action::Supersede(id) => draft.superseding(id),
+        Action::Update(id) | Action::Supersede(id) => {
+            let draft = draft.superseding(id);
+            // That it was said again is a label: what was decided without it must not be written.
+            match old {
+                Some(old) => draft.if_labeled(old.metadata.clone()),
+                None => draft,
+            }
+        }
         Action::Add | Action::Retract(_) | Action::Noop(_) => draft,
     }
 }

@@ -3,12 +3,12 @@
 use super::fuse::Plan;
 use super::vectors::Vectors;
 use super::{Partition, Quantized};
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 use crate::memory::MemoryId;
 
 impl Partition {
     /// Gives a row a vector of the present embedder in place of a former one.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn embed_again(&mut self, id: MemoryId, vector: Option<&Quantized>) {
         let Some(n) = self.by_id.get(&id) else {
             return;
@@ -20,7 +20,7 @@ impl Partition {
     }
 
     /// Lets the vectors of the former embedder go if none is left.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(crate) fn drop_empty_former(&mut self) {
         if self.former.as_ref().is_some_and(Vectors::is_empty) {
             self.former = None;

@@ -114,7 +114,7 @@ impl Vectors {
     }
 
     /// Gives a row another vector. An approximate index that knows the old one is let go.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(super) fn set(&mut self, row: usize, vector: Option<&Quantized>) {
         self.erase(row);
         let vector = vector.filter(|vector| vector.bytes.len() == self.dimensions);
@@ -137,7 +137,7 @@ impl Vectors {
     }
 
     /// Whether no row has a vector.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(super) fn is_empty(&self) -> bool {
         self.scales.iter().all(|scale| *scale <= 0.0)
     }
@@ -189,7 +189,7 @@ impl Vectors {
         (self.bytes, self.scales, self.clusters) = (bytes, scales, Some(clusters));
     }
 
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     fn ungroup(&mut self) {
         if self.clusters.is_some() {
             (self.bytes, self.scales) = self.in_order(0..self.scales.len());
@@ -197,7 +197,7 @@ impl Vectors {
         }
     }
 
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     fn in_order(&self, rows: impl Iterator<Item = usize>) -> (Vec<i8>, Vec<f32>) {
         let mut bytes = Vec::with_capacity(self.bytes.len());
         let mut scales = Vec::with_capacity(self.scales.len());

@@ -15,8 +15,8 @@ use super::cluster::{self, ROLE};
 use super::{database, home, open, open_in, somebody};
 
 const BATCH: usize = 25;
-const SOCKET: &str = "AGENT_MEMORY_TEST_SOCKET";
-const DATABASE: &str = "AGENT_MEMORY_TEST_DATABASE";
+pub(crate) const SOCKET: &str = "AGENT_MEMORY_TEST_SOCKET";
+pub(crate) const DATABASE: &str = "AGENT_MEMORY_TEST_DATABASE";
 
 async fn found(store: &Postgres, text: &str) -> Vec<Hit> {
     let query = Query::new(home(), text).with_limit(1_000);

@@ -123,7 +123,7 @@ async fn a_database_that_cannot_serve_is_refused() {
     assert_eq!(refused(database.pool()).await, ErrorKind::Unsupported);
     client
         .batch_execute(
-            "UPDATE memory_schema SET version = 2; UPDATE memory_space SET dimensions = 3",
+            "UPDATE memory_schema SET version = 3; UPDATE memory_space SET dimensions = 3",
         )
         .await
         .unwrap();

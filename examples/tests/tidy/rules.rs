@@ -10,7 +10,7 @@ const LINES_MAX: usize = 800;
 /// The longest `lib.rs`, which only lists what there is.
 const LIB_LINES_MAX: usize = 120;
 /// Tables written by a program: nobody reads them line by line.
-const GENERATED: &[&str] = &["agent-memory/src/embedder/tables.rs"];
+const GENERATED: &[&str] = &["agent-memory/src/wordpiece/tables.rs"];
 
 /// One violation.
 #[derive(Debug)]

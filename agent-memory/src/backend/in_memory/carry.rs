@@ -1,8 +1,9 @@
 //! Giving everything away and taking it back.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 
-use agent_core::{Scope, Timestamp};
+use agent_core::{Digest, Scope, Timestamp};
 use async_trait::async_trait;
 
 use super::InMemory;
@@ -124,12 +125,9 @@ impl State {
     }
 
     fn kept(&self, id: MemoryId, space: &str) -> Option<Item> {
-        let of_memory = self.keys.iter().filter(|(_, (of, _))| *of == id);
-        let keys = of_memory.filter_map(|(digest, (_, content))| {
-            Some(Key {
-                digest: *digest,
-                content: (*content)?,
-            })
+        let keys = self.keys_of(id).filter_map(|digest| {
+            let content = self.keys.get(&digest)?.1?;
+            Some(Key { digest, content })
         });
         Some(Item::Memory(Box::new(Kept {
             memory: self.memories.get(&id)?.clone(),
@@ -144,20 +142,29 @@ impl State {
     }
 
     fn tombstone(&self, id: MemoryId) -> Option<Item> {
-        let keys = self.keys.iter().filter(|(_, (of, _))| *of == id);
         Some(Item::Erased(Tombstone {
             id,
             changes: self.changes.get(&id)?.clone(),
-            keys: keys.map(|(digest, _)| *digest).collect(),
+            keys: self.keys_of(id).collect(),
         }))
+    }
+
+    /// The keys of a memory, in their order.
+    fn keys_of(&self, id: MemoryId) -> impl Iterator<Item = Digest> {
+        let keys: BTreeSet<Digest> = self
+            .keys_of
+            .get(&id)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
+        keys.into_iter()
     }
 
     fn keep(&mut self, kept: Kept, vector: Option<&Quantized>) {
         let id = kept.memory.id;
         for key in kept.keys {
-            self.keys
-                .entry(key.digest)
-                .or_insert((id, Some(key.content)));
+            self.learn(key.digest, id, Some(key.content));
         }
         self.place(kept.memory, vector);
         let first: Option<Timestamp> = kept.changes.first().and_then(|first| first.valid_to);
@@ -169,7 +176,7 @@ impl State {
 
     fn bury(&mut self, tombstone: Tombstone) {
         for digest in tombstone.keys {
-            self.keys.entry(digest).or_insert((tombstone.id, None));
+            self.learn(digest, tombstone.id, None);
         }
         self.last_seq += 1;
         self.erased.insert(self.last_seq, tombstone.id);

@@ -1,5 +1,6 @@
 //! One namespace in main memory.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use agent_core::{Digest, Timestamp};
@@ -18,6 +19,8 @@ pub(super) struct State {
     pub(super) memories: BTreeMap<MemoryId, Memory>,
     /// By digest of the key: the memory and the digest of its draft, none once it is erased.
     pub(super) keys: BTreeMap<Digest, (MemoryId, Option<Digest>)>,
+    /// The keys of each memory that has one.
+    pub(super) keys_of: BTreeMap<MemoryId, Vec<Digest>>,
     pub(super) changes: BTreeMap<MemoryId, Vec<Change>>,
     pub(super) vectors: BTreeMap<MemoryId, Quantized>,
     /// The memories in the order they were added, and those erased in the order they went.
@@ -32,6 +35,7 @@ impl State {
             index,
             memories: BTreeMap::new(),
             keys: BTreeMap::new(),
+            keys_of: BTreeMap::new(),
             changes: BTreeMap::new(),
             vectors: BTreeMap::new(),
             order: BTreeMap::new(),
@@ -75,7 +79,7 @@ impl State {
     }
 
     /// Returns when the record's validity would end.
-    pub(super) fn end(&self, id: MemoryId, asked: validity::Asked) -> Result<Timestamp> {
+    pub(super) fn end(&self, id: MemoryId, asked: validity::Asked<'_>) -> Result<Timestamp> {
         let memory = self.memories.get(&id).ok_or(Error::NotFound { id })?;
         let record = validity::Record {
             id,
@@ -83,6 +87,7 @@ impl State {
             valid_from: memory.valid_from,
             valid_to: memory.valid_to,
             is_superseded: memory.superseded_by.is_some(),
+            labels: memory.metadata.clone(),
         };
         validity::end(&record, asked)
     }
@@ -133,11 +138,19 @@ impl State {
             },
         };
         if let Some(key) = new.key {
-            self.keys.insert(key, (new.id, Some(new.content)));
+            self.learn(key, new.id, Some(new.content));
         }
         self.place(memory, new.vector.as_ref());
         self.changes.entry(new.id).or_default().push(change);
         Ok(())
+    }
+
+    /// Notes what a key stands for; one that is known keeps its meaning.
+    pub(super) fn learn(&mut self, key: Digest, id: MemoryId, content: Option<Digest>) {
+        if let Entry::Vacant(place) = self.keys.entry(key) {
+            place.insert((id, content));
+            self.keys_of.entry(id).or_default().push(key);
+        }
     }
 
     /// Puts a memory behind all others.
@@ -202,8 +215,8 @@ impl State {
     }
 
     pub(super) fn erase(&mut self, ids: &BTreeSet<MemoryId>, change: &Change) -> usize {
-        for (of, content) in self.keys.values_mut() {
-            if ids.contains(of) {
+        for digest in ids.iter().filter_map(|id| self.keys_of.get(id)).flatten() {
+            if let Some((_, content)) = self.keys.get_mut(digest) {
                 *content = None;
             }
         }

@@ -29,6 +29,7 @@ pub(super) struct Indexes {
     pub(super) limits: Limits,
     pub(super) embedder: Arc<dyn Embedder>,
     pub(super) space: i64,
+    pub(super) former: Option<(Arc<dyn Embedder>, i64)>,
     by_partition: Mutex<HashMap<i64, Arc<Cell>>>,
 }
 
@@ -40,17 +41,23 @@ pub(super) struct Cell {
 }
 
 impl Indexes {
-    pub(super) fn new(limits: Limits, embedder: Arc<dyn Embedder>, space: i64) -> Self {
+    pub(super) fn new(
+        limits: Limits,
+        (embedder, space): (Arc<dyn Embedder>, i64),
+        former: Option<(Arc<dyn Embedder>, i64)>,
+    ) -> Self {
         Self {
             limits,
             embedder,
             space,
+            former,
             by_partition: Mutex::default(),
         }
     }
 
     fn fresh(&self) -> Partition {
-        Partition::new(self.limits, self.embedder.as_ref(), None)
+        let former = self.former.as_ref().map(|(embedder, _)| embedder.as_ref());
+        Partition::new(self.limits, self.embedder.as_ref(), former)
     }
 
     fn cell(&self, partition: i64) -> Arc<Cell> {
@@ -96,10 +103,12 @@ impl Indexes {
         mut fresh: Option<Partition>,
         cell: Arc<Cell>,
     ) -> Result<()> {
+        let former = self.former.as_ref().map(|(_, space)| *space);
+        let spaces = (self.space, former);
         let mut entries = Vec::new();
         let mut after = since;
         loop {
-            let page = page(tx, found.partition, after, self.space).await?;
+            let page = page(tx, found.partition, after, spaces).await?;
             let is_last = page.len() < PAGE;
             after = page.last().map_or(after, |entry| entry.seq);
             match fresh.take() {
@@ -116,6 +125,7 @@ impl Indexes {
                 break;
             }
         }
+        let embeddings = embeddings(tx, found.partition, since, self.space).await?;
         let relations = relations(tx, found.partition, since).await?;
         let changes = changes(tx, found.partition, since).await?;
         blocking(move || {
@@ -124,6 +134,10 @@ impl Indexes {
                 *index = fresh;
             }
             entries.iter().for_each(|entry| index.insert(entry.row()));
+            for (id, vector) in &embeddings {
+                index.embed_again(*id, vector.as_ref());
+            }
+            index.drop_empty_former();
             relations.iter().for_each(|version| index.relate(version));
             for change in changes {
                 change.apply(&mut index);
@@ -169,6 +183,7 @@ struct Entry {
     valid_from: Timestamp,
     valid_to: Option<Timestamp>,
     vector: Option<Quantized>,
+    is_of_former: bool,
 }
 
 impl Entry {
@@ -190,6 +205,7 @@ impl Entry {
             vector: vector
                 .zip(scale)
                 .map(|(bytes, scale)| vector_of(bytes, scale)),
+            is_of_former: get(row, 13)?,
         })
     }
 
@@ -206,24 +222,57 @@ impl Entry {
             recorded_at: self.recorded_at,
             valid_from: self.valid_from,
             valid_to: self.valid_to,
-            vector: self.vector.as_ref(),
-            former: None,
+            vector: self.vector.as_ref().filter(|_| !self.is_of_former),
+            former: self.vector.as_ref().filter(|_| self.is_of_former),
         }
     }
 }
 
-async fn page(tx: &Session<'_>, partition: i64, after: i64, space: i64) -> Result<Vec<Entry>> {
+/// `spaces` are those of the present and the former embedder.
+async fn page(
+    tx: &Session<'_>,
+    partition: i64,
+    after: i64,
+    (space, former): (i64, Option<i64>),
+) -> Result<Vec<Entry>> {
     let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
     let rows = tx
         .rows(
             "load a namespace",
             "SELECT seq, id, kind, text, metadata, thread, trust, occurred_ms, recorded_ms,
-                 valid_from_ms, valid_to_ms, scale, CASE WHEN space = $3 THEN vector END
+                 valid_from_ms, valid_to_ms, scale,
+                 CASE WHEN space = $3 OR space = $5 THEN vector END, coalesce(space = $5, false)
              FROM memory_entry WHERE partition = $1 AND seq > $2 ORDER BY seq LIMIT $4",
-            &[&partition, &after, &space, &limit],
+            &[&partition, &after, &space, &limit, &former],
         )
         .await?;
     rows.iter().map(Entry::read).collect()
+}
+
+/// Vectors of entries the index has seen that were embedded again since.
+async fn embeddings(
+    tx: &Session<'_>,
+    partition: i64,
+    since: i64,
+    space: i64,
+) -> Result<Vec<(MemoryId, Option<Quantized>)>> {
+    let rows = tx
+        .rows(
+            "load vectors",
+            "SELECT id, scale, CASE WHEN space = $3 THEN vector END FROM memory_entry
+             WHERE partition = $1 AND embedded_seq > $2 AND seq <= $2",
+            &[&partition, &since, &space],
+        )
+        .await?;
+    let read = |row: &Row| {
+        let (scale, bytes): (Option<f64>, Option<&[u8]>) = (get(row, 1)?, get(row, 2)?);
+        let vector = bytes.zip(scale);
+        Ok((
+            id(row, 0)?,
+            vector.map(|(bytes, scale)| vector_of(bytes, scale)),
+        ))
+    };
+    rows.iter().map(read).collect()
 }
 
 async fn relations(tx: &Session<'_>, partition: i64, since: i64) -> Result<Vec<RelationVersion>> {

@@ -1,6 +1,9 @@
 //! The settings of the backend.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use agent_core::Embedder;
 
 use crate::index::Limits;
 
@@ -10,6 +13,7 @@ use crate::index::Limits;
 pub struct Config {
     pub(super) lock_ms_max: u64,
     pub(super) limits: Limits,
+    pub(super) former: Option<Arc<dyn Embedder>>,
 }
 
 impl Default for Config {
@@ -21,6 +25,7 @@ impl Default for Config {
                 postings_max: usize::MAX,
                 ..Limits::default()
             },
+            former: None,
         }
     }
 }
@@ -39,6 +44,16 @@ impl Config {
         let ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         // The server takes 31 bits, and zero for no limit.
         self.lock_ms_max = ms.clamp(1, i32::MAX.unsigned_abs().into());
+        self
+    }
+
+    /// Names the embedder the database was used with before. What it embedded is searched with it
+    /// until [`Postgres::embed_again`](super::Postgres::embed_again) has embedded all of it by the
+    /// present one, and a search fails if it does. Default: none; then what another embedder
+    /// embedded is found by its words.
+    #[must_use]
+    pub fn with_former_embedder(mut self, embedder: Arc<dyn Embedder>) -> Self {
+        self.former = Some(embedder);
         self
     }
 

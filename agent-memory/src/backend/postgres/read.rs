@@ -19,6 +19,7 @@ use crate::validity;
 pub(super) struct Search {
     pub(super) query: Query,
     pub(super) vector: Option<Quantized>,
+    pub(super) former: Option<Quantized>,
     pub(super) now: Timestamp,
 }
 
@@ -67,7 +68,7 @@ impl Search {
         Plan {
             text: &self.query.text,
             vector: self.vector.as_ref(),
-            former: None,
+            former: self.former.as_ref(),
             filter: &self.query.filter,
             weights: &self.query.weights,
             limit: self.query.limit,

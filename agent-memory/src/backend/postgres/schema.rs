@@ -130,6 +130,11 @@ $wall$;
     "
 ALTER TABLE memory_partition ADD COLUMN near_space BIGINT, ADD COLUMN near_seq BIGINT;
 ",
+    "
+ALTER TABLE memory_entry ADD COLUMN embedded_seq BIGINT;
+CREATE INDEX memory_entry_by_embedding ON memory_entry (partition, embedded_seq)
+    WHERE embedded_seq IS NOT NULL;
+",
 ];
 
 /// Brings the tables of the connection's schema up to date; one process at a time.

@@ -2,6 +2,7 @@
 //! no word of them: they catch up from the tables.
 
 mod add;
+mod embed;
 mod erase;
 mod relate;
 mod take;
@@ -22,6 +23,7 @@ use crate::prepare::check_reason;
 use crate::validity;
 
 pub(super) use add::add;
+pub(super) use embed::{Done, Pending, pending, set};
 pub(super) use erase::{TOUCHED, forget};
 pub(super) use relate::relate;
 pub(super) use take::take;
@@ -183,7 +185,7 @@ impl<'t, 'c> At<'t, 'c> {
             .tx
             .rows(
                 "find records",
-                "SELECT id, kind, valid_from_ms, valid_to_ms, superseded_by FROM memory_entry
+                "SELECT id, kind, valid_from_ms, valid_to_ms, superseded_by, metadata FROM memory_entry
                  WHERE partition = $1 AND id = ANY($2)",
                 &[&self.partition, &ids.slices()],
             )
@@ -196,6 +198,7 @@ impl<'t, 'c> At<'t, 'c> {
                     valid_from: ms(row, 2)?,
                     valid_to: maybe_ms(row, 3)?,
                     is_superseded: maybe_id(row, 4)?.is_some(),
+                    labels: metadata_of(get(row, 5)?)?,
                 };
                 Ok((record.id, record))
             })
@@ -259,6 +262,7 @@ pub(super) async fn retire(
         verb: Verb::Retired,
         valid_to,
         successor_to: None,
+        labels: None,
     };
     let valid_to = validity::end(&record, asked)?;
     at.end(id, valid_to, None).await?;

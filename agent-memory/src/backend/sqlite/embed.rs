@@ -6,22 +6,13 @@ use rusqlite::params;
 
 use super::Sqlite;
 use super::rows::vector_bytes;
+use crate::backend::Embedded;
 use crate::error::{Error, Result};
 use crate::index::Quantized;
 use crate::prepare::embed;
 
 /// A change that gave memories other vectors.
 pub(super) const EMBEDDED: &str = "embedded";
-
-/// How far embedding again has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Embedded {
-    /// How many memories this call embedded.
-    pub n_done: usize,
-    /// How many are left, of all tenants and namespaces.
-    pub n_left: usize,
-}
 
 /// A memory to embed: its number, its namespace's and its text.
 type Pending = (i64, i64, String);

@@ -260,18 +260,18 @@ fn known(at: &At<'_, '_>, new: &PreparedDraft) -> Result<Option<Added>> {
 }
 
 struct End<'a> {
-    asked: validity::Asked,
+    asked: validity::Asked<'a>,
     successor: Option<MemoryId>,
     reason: Option<&'a str>,
 }
 
 fn end_validity(at: &At<'_, '_>, id: MemoryId, end: &End<'_>) -> Result<()> {
-    type Found = (i64, String, i64, Option<i64>, Option<[u8; 16]>);
+    type Found = (i64, String, i64, Option<i64>, Option<[u8; 16]>, String);
     let found: Option<Found> = at
         .tx
         .sql()
         .prepare_cached(
-            "SELECT seq, kind, valid_from_ms, valid_to_ms, superseded_by FROM memory_entry
+            "SELECT seq, kind, valid_from_ms, valid_to_ms, superseded_by, metadata FROM memory_entry
              WHERE partition = ?1 AND id = ?2",
         )
         .and_then(|mut select| {
@@ -280,7 +280,7 @@ fn end_validity(at: &At<'_, '_>, id: MemoryId, end: &End<'_>) -> Result<()> {
                 .optional()
         })
         .map_err(sql("find a record"))?;
-    let Some((seq, kind, valid_from, valid_to, superseded_by)) = found else {
+    let Some((seq, kind, valid_from, valid_to, superseded_by, labels)) = found else {
         return Err(Error::NotFound { id });
     };
     let ms = Timestamp::from_unix_ms;
@@ -291,6 +291,7 @@ fn end_validity(at: &At<'_, '_>, id: MemoryId, end: &End<'_>) -> Result<()> {
             valid_from: ms(valid_from),
             valid_to: valid_to.map(ms),
             is_superseded: superseded_by.is_some(),
+            labels: metadata_of(&labels)?,
         },
         end.asked,
     )?;
@@ -327,6 +328,7 @@ pub fn retire(
             verb: Verb::Retired,
             valid_to,
             successor_to: None,
+            labels: None,
         },
         successor: None,
         reason: Some(reason),

@@ -21,7 +21,9 @@ use std::time::Duration;
 use agent_core::store::{Config, Db};
 use agent_core::{Env, Principal, Scope};
 use agent_memory::backend::{Sqlite, sqlite};
-use agent_memory::{Draft, MemoryStore, Namespace, Node, Query, Relation, StaticEmbedder};
+use agent_memory::{
+    ContextBuilder, Draft, MemoryStore, Namespace, Node, Query, Relation, StaticEmbedder,
+};
 use anyhow::{Context, Result};
 use clap::Parser;
 use rusqlite::{Connection, params};
@@ -102,7 +104,7 @@ async fn ingest(
 async fn ask(
     store: &Sqlite,
     env: &Env,
-    embedder: &StaticEmbedder,
+    embedder: &Arc<StaticEmbedder>,
     sample: &Sample,
     added: &[agent_memory::MemoryId],
     scores: &mut Scores,
@@ -114,13 +116,18 @@ async fn ask(
         let hits = hits?;
         let place = |hit: &agent_memory::Hit| added.iter().position(|id| *id == hit.memory.id);
         let found: Vec<usize> = hits.iter().filter_map(place).collect();
-        let context = hits
-            .iter()
-            .take(10)
-            .map(|hit| embedder.n_pieces(&hit.memory.text));
-        scores.tokens.push(context.sum());
         scores.search.push(took);
         scores.ours.add(question, &found);
+        for (budget, contexts) in &mut scores.contexts {
+            let query = Query::new(at.clone(), question.text.as_str()).with_limit(10);
+            let counter = Arc::<StaticEmbedder>::clone(embedder);
+            let builder = ContextBuilder::of(query).with_counter(counter);
+            let context = builder.with_budget(*budget).build(store, &scope).await?;
+            let shown = context.items.iter().map(|item| item.memory.id);
+            let place = |id| added.iter().position(|other| *other == id);
+            let shown: Vec<usize> = shown.filter_map(place).collect();
+            contexts.add(question, &shown, context.tokens);
+        }
     }
     Ok(())
 }

@@ -53,15 +53,58 @@ impl Recall {
     }
 }
 
-/// All that is reported.
+/// What was shown of the first ten units within a budget of tokens, by question.
 #[derive(Debug, Default)]
+pub(crate) struct Contexts {
+    tokens: Vec<usize>,
+    evidence: Vec<f64>,
+}
+
+impl Contexts {
+    pub(crate) fn add(&mut self, question: &Question, shown: &[usize], tokens: usize) {
+        let is_shown = |place: &&usize| shown.contains(place);
+        let n_shown = question.evidence.iter().filter(is_shown).count();
+        self.evidence.push(ratio(n_shown, question.evidence.len()));
+        self.tokens.push(tokens);
+    }
+
+    fn tokens_mean(&self) -> f64 {
+        ratio(self.tokens.iter().sum(), self.tokens.len().max(1))
+    }
+
+    fn tokens_max(&self) -> usize {
+        self.tokens.iter().copied().max().unwrap_or_default()
+    }
+
+    fn evidence_mean(&self) -> f64 {
+        self.evidence.iter().sum::<f64>() / ratio(self.evidence.len().max(1), 1)
+    }
+}
+
+/// The budgets that contexts are built with; the larger one leaves none of ten turns out.
+const BUDGETS: [usize; 2] = [400, 4_000];
+
+/// All that is reported.
+#[derive(Debug)]
 pub(crate) struct Scores {
     pub(crate) ours: Recall,
     pub(crate) fts5: Recall,
-    /// Word pieces of the first ten units, by question.
-    pub(crate) tokens: Vec<usize>,
+    /// What `ContextBuilder` shows of the first ten units within each budget, in word pieces.
+    pub(crate) contexts: Vec<(usize, Contexts)>,
     pub(crate) add: Vec<Duration>,
     pub(crate) search: Vec<Duration>,
+}
+
+impl Default for Scores {
+    fn default() -> Self {
+        Self {
+            ours: Recall::default(),
+            fts5: Recall::default(),
+            contexts: BUDGETS.map(|budget| (budget, Contexts::default())).into(),
+            add: Vec::new(),
+            search: Vec::new(),
+        }
+    }
 }
 
 impl Scores {
@@ -79,10 +122,6 @@ impl Scores {
         rows
     }
 
-    fn tokens_mean(&self) -> f64 {
-        ratio(self.tokens.iter().sum(), self.tokens.len().max(1))
-    }
-
     pub(crate) fn print(&self) {
         println!(
             "{} turns, {} questions; evidence recall at {AT:?} units, and FTS5 (porter) alone\n",
@@ -93,10 +132,16 @@ impl Scores {
         for (name, ours, fts5) in self.rows() {
             println!("{name:<12} {}    {}", shares(ours), shares(fts5));
         }
-        println!(
-            "\ncontext      {:.0} word pieces in the first 10 units",
-            self.tokens_mean()
-        );
+        println!();
+        for (budget, contexts) in &self.contexts {
+            println!(
+                "context      {:.0} word pieces of {budget} (at most {}), with {:.3} of the evidence, \
+                 from the first 10 units",
+                contexts.tokens_mean(),
+                contexts.tokens_max(),
+                contexts.evidence_mean(),
+            );
+        }
         for (name, times) in [("add", &self.add), ("search", &self.search)] {
             let [p50, p95] = percentiles(times);
             println!("{name:<12} p50 {p50:.2} ms, p95 {p95:.2} ms");
@@ -117,12 +162,11 @@ impl Scores {
                 line(format!("locomo/recall@{k}/{name}"), ours, "share", fts5)?;
             }
         }
-        line(
-            "locomo/context_tokens@10".into(),
-            self.tokens_mean(),
-            "tokens",
-            0.0,
-        )?;
+        for (budget, contexts) in &self.contexts {
+            let name = |what: &str| format!("locomo/context_{what}@10/{budget}");
+            line(name("tokens"), contexts.tokens_mean(), "tokens", 0.0)?;
+            line(name("evidence"), contexts.evidence_mean(), "share", 0.0)?;
+        }
         for (name, times) in [("add", &self.add), ("search", &self.search)] {
             let [p50, p95] = percentiles(times);
             line(format!("locomo/{name}_p50"), p50, "ms", 0.0)?;

@@ -1,7 +1,7 @@
 //! Marks that take no space of their own.
 
 /// Category Mn: marks that take no space of their own.
-pub(in crate::embedder) const MARKS: &[(u32, u32)] = &[
+pub(in crate::wordpiece) const MARKS: &[(u32, u32)] = &[
     (0x0300, 0x036f),
     (0x0483, 0x0487),
     (0x0591, 0x05bd),

@@ -1,9 +1,7 @@
 //! The bundled embedder: a table of word-piece vectors distilled from all-MiniLM-L6-v2, so that
 //! search by meaning works offline, without a model runtime and always the same.
 
-mod tables;
 mod tokens;
-mod wordpiece;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,8 +11,8 @@ use async_trait::async_trait;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::{Error, Result};
+use crate::wordpiece::Vocabulary;
 use tokens::Pieces;
-use wordpiece::Vocabulary;
 
 static TABLE: &[u8] = include_bytes!("../assets/minilm-static-256-int8.safetensors");
 
@@ -63,7 +61,8 @@ impl StaticEmbedder {
         let rows = table.tensor("emb").map_err(damaged)?;
         let scale = table.tensor("scale").map_err(damaged)?;
         let vocab = table.tensor("vocab").map_err(damaged)?;
-        let vocabulary = Vocabulary::parse(vocab.data())?;
+        let vocabulary = Vocabulary::parse(vocab.data())
+            .ok_or(Error::corrupt("the bundled vocabulary is not UTF-8"))?;
         let scales: Vec<f32> = scale
             .data()
             .chunks_exact(4)

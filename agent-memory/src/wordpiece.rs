@@ -1,13 +1,14 @@
 //! Word pieces as BERT (uncased) makes them: clean, split CJK, strip accents, lower case, split at
 //! white space and punctuation, then the longest pieces from the left.
 
+mod tables;
+
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::tables::{MARKS, PUNCTUATION, UNSEEN};
-use crate::error::{Error, Result};
+use tables::{MARKS, PUNCTUATION, UNSEEN};
 
 /// Words with more characters are unknown.
 const WORD_CHARS_MAX: usize = 100;
@@ -15,39 +16,53 @@ const WORD_CHARS_MAX: usize = 100;
 const WORD_BYTES_MAX: usize = 400;
 
 /// The known pieces: those that start a word and those that continue one.
-pub(super) struct Vocabulary {
-    starts: HashMap<&'static str, usize>,
-    continuations: HashMap<&'static str, usize>,
+pub(crate) struct Vocabulary {
+    starts: HashMap<Box<str>, usize>,
+    continuations: HashMap<Box<str>, usize>,
     n_pieces: usize,
+    unknown: Option<usize>,
 }
 
 impl Vocabulary {
-    /// Reads pieces separated by new lines.
-    pub(super) fn parse(bytes: &'static [u8]) -> Result<Self> {
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_not_utf8| Error::corrupt("the bundled vocabulary is not UTF-8"))?;
+    /// Reads pieces separated by new lines; nothing if they are not UTF-8.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
         let mut vocabulary = Self {
             starts: HashMap::new(),
             continuations: HashMap::new(),
             n_pieces: 0,
+            unknown: None,
         };
         for (id, piece) in text.split('\n').enumerate() {
             match piece.strip_prefix("##") {
-                Some(rest) if !rest.is_empty() => vocabulary.continuations.insert(rest, id),
-                _ => vocabulary.starts.insert(piece, id),
+                Some(rest) if !rest.is_empty() => vocabulary.continuations.insert(rest.into(), id),
+                _ => vocabulary.starts.insert(piece.into(), id),
             };
             vocabulary.n_pieces += 1;
         }
-        Ok(vocabulary)
+        Some(vocabulary)
     }
 
-    pub(super) const fn len(&self) -> usize {
+    /// Names the piece that stands for a word without known pieces. Without one such words are
+    /// passed over.
+    #[cfg(feature = "candle-embedder")]
+    pub(crate) const fn with_unknown(mut self, piece: usize) -> Self {
+        self.unknown = Some(piece);
+        self
+    }
+
+    /// Returns the id of a piece that starts a word, or of a special one such as `[SEP]`.
+    #[cfg(feature = "candle-embedder")]
+    pub(crate) fn id(&self, piece: &str) -> Option<usize> {
+        self.starts.get(piece).copied()
+    }
+
+    pub(crate) const fn len(&self) -> usize {
         self.n_pieces
     }
 
-    /// Calls `each` with the id of every known piece, at most `pieces_max` times. Unknown words are
-    /// passed over: the table gives them no weight.
-    pub(super) fn for_each_piece(&self, text: &str, pieces_max: usize, each: impl FnMut(usize)) {
+    /// Calls `each` with the id of every piece, at most `pieces_max` times.
+    pub(crate) fn for_each_piece(&self, text: &str, pieces_max: usize, each: impl FnMut(usize)) {
         let mut pieces = Pieces {
             vocabulary: self,
             word: String::new(),
@@ -115,8 +130,19 @@ impl<F: FnMut(usize)> Pieces<'_, F> {
     }
 
     fn end_word(&mut self) {
-        if self.word_chars > 0 && self.word_chars <= WORD_CHARS_MAX {
-            self.split_word();
+        if self.word_chars > 0 {
+            self.found.clear();
+            if self.word_chars > WORD_CHARS_MAX || !self.split_word() {
+                self.found.clear();
+                self.found.extend(self.vocabulary.unknown);
+            }
+            for id in self.found.drain(..) {
+                if self.n_left == 0 {
+                    break;
+                }
+                self.n_left -= 1;
+                (self.each)(id);
+            }
         }
         self.word.clear();
         self.word_chars = 0;
@@ -124,8 +150,7 @@ impl<F: FnMut(usize)> Pieces<'_, F> {
 
     /// Takes the longest known piece from the left until the word is used up. A word with any
     /// unknown part is unknown as a whole.
-    fn split_word(&mut self) {
-        self.found.clear();
+    fn split_word(&mut self) -> bool {
         let mut rest = self.word.as_str();
         let mut known = &self.vocabulary.starts;
         while !rest.is_empty() {
@@ -137,18 +162,14 @@ impl<F: FnMut(usize)> Pieces<'_, F> {
                 let (piece, after) = rest.split_at(end);
                 known.get(piece).map(|id| (*id, after))
             });
-            let Some((id, after)) = longest else { return };
+            let Some((id, after)) = longest else {
+                return false;
+            };
             self.found.push(id);
             rest = after;
             known = &self.vocabulary.continuations;
         }
-        for id in self.found.drain(..) {
-            if self.n_left == 0 {
-                return;
-            }
-            self.n_left -= 1;
-            (self.each)(id);
-        }
+        true
     }
 }
 
