@@ -27,7 +27,7 @@ use agent_pay::{
     SpendBy, SpendQuery, StatementQuery,
 };
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Agent `scout` spends up to 5 alone; agent `cartographer` asks for more than 1.
 const POLICY: &str = r#"
@@ -42,16 +42,16 @@ alone_up_to = "1.00 USD"
 [node."team/courier"]
 "#;
 
-struct Team {
-    clock: Arc<dyn Clock>,
-    authority: SqliteAuthority,
-    ledger: SqliteLedger,
+pub(crate) struct Team {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) authority: SqliteAuthority,
+    pub(crate) ledger: SqliteLedger,
     meter: SqliteMeter,
-    run: RunId,
+    pub(crate) run: RunId,
 }
 
 impl Team {
-    async fn open(directory: &std::path::Path) -> Result<Self, Failure> {
+    pub(crate) async fn open(directory: &std::path::Path) -> Result<Self, Failure> {
         let env = Env::system();
         let config = Config::new(directory.join("pay.db")).with_durability(Durability::PowerLoss);
         let db = Db::open(config, &env).await?;
@@ -140,7 +140,7 @@ fn told(answer: &Authorization) -> String {
 }
 
 /// Tells the story.
-async fn trade(team: &Team, out: &mut (impl Write + Send)) -> Result<(), Failure> {
+pub(crate) async fn trade(team: &Team, out: &mut (impl Write + Send)) -> Result<(), Failure> {
     let map = team.intent("scout", "cartographer", "map", "4.00 USD")?;
     let answer = team.authority.authorize(map.clone()).await?;
     writeln!(out, "scout buys a map for 4.00 USD: {}", told(&answer))?;
@@ -208,7 +208,7 @@ async fn trade(team: &Team, out: &mut (impl Write + Send)) -> Result<(), Failure
     Ok(())
 }
 
-async fn report(team: &Team, out: &mut (impl Write + Send)) -> Result<(), Failure> {
+pub(crate) async fn report(team: &Team, out: &mut (impl Write + Send)) -> Result<(), Failure> {
     let budgets = Budgets::new(Arc::new(team.ledger.clone()));
     let root = BudgetPath::new("team")?;
     writeln!(out, "\nbudget against actual")?;
