@@ -35,6 +35,7 @@ pub(crate) fn iso_scale(code: &str) -> Option<u8> {
 ///
 /// # Errors
 /// `Invalid` if it has a fraction there or leaves 63 bits: money is not rounded on its way out.
+#[cfg(feature = "stripe")]
 pub(crate) fn to_minor(amount: Amount, scale: u8) -> Result<i64> {
     let wrong = |why: &'static str| Error::invalid("amount", why);
     let units = amount

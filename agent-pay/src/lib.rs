@@ -2,13 +2,15 @@
 #![deny(clippy::arithmetic_side_effects, clippy::float_arithmetic)]
 
 mod account;
+#[cfg(feature = "acp")]
+pub mod acp;
 pub mod authority;
 pub mod backend;
 mod batch;
 pub mod budget;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-#[cfg(feature = "stripe")]
+#[cfg(any(feature = "acp", feature = "stripe"))]
 mod currency;
 mod error;
 mod exchange;
@@ -29,6 +31,8 @@ pub mod signed;
 mod spend;
 #[cfg(feature = "stripe")]
 pub mod stripe;
+#[cfg(any(feature = "acp", feature = "stripe"))]
+mod timed_signature;
 pub mod trade;
 #[cfg(feature = "http-client")]
 pub mod transport;

@@ -5,17 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::{Clock, Env, ExposeSecret, Secret, Timestamp};
-use hmac::{Hmac, KeyInit, Mac};
+use agent_core::{Clock, Env, Secret};
 use serde::Deserialize;
-use sha2::Sha256;
 
 use crate::error::{Error, Result};
-
-/// The longest header that is read; Stripe sends some 200 bytes.
-const HEADER_BYTES_MAX: usize = 4_096;
-/// The most signatures that are tried: one for each secret that is being rotated, and some.
-const SIGNATURES_MAX: usize = 16;
+use crate::timed_signature;
 
 /// An event, whose signature was good.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -95,15 +89,8 @@ impl Webhooks {
         if body.len() > Self::BODY_BYTES_MAX {
             return Err(Error::invalid("event", "a body of at most 1 MiB"));
         }
-        let (seconds, signatures) = read_header(header).ok_or_else(denied)?;
-        let at = Timestamp::from_unix_ms(seconds.saturating_mul(1_000));
         let now = self.clock.now();
-        let apart = now.since(at).max(at.since(now));
-        let is_good = self
-            .secrets
-            .iter()
-            .any(|secret| is_signed(secret, seconds, body, &signatures));
-        if !is_good || apart > self.tolerance {
+        if !timed_signature::verify(&self.secrets, header, body, now, self.tolerance) {
             return Err(denied());
         }
         serde_json::from_slice(body).map_err(|e| Error::invalid("event", e.to_string()))
@@ -112,54 +99,8 @@ impl Webhooks {
     /// Signs a body as Stripe would with the first secret, for endpoints that are tried out.
     #[must_use]
     pub fn sign(&self, body: &[u8]) -> String {
-        let seconds = self.clock.now().as_unix_ms().div_euclid(1_000);
-        let mac = self.secrets.first().and_then(|s| mac(s, seconds, body));
-        let tag = mac.map(|mac| hex::encode(mac.finalize().into_bytes()));
-        format!("t={seconds},v1={}", tag.unwrap_or_default())
+        let (secret, now) = (self.secrets.first(), self.clock.now());
+        let signed = secret.and_then(|secret| timed_signature::sign(secret, now, body));
+        signed.unwrap_or_default()
     }
-}
-
-fn mac(secret: &Secret, seconds: i64, body: &[u8]) -> Option<Hmac<Sha256>> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes()).ok()?;
-    mac.update(format!("{seconds}.").as_bytes());
-    mac.update(body);
-    Some(mac)
-}
-
-/// `verify_slice` compares in constant time. All signatures are tried, so that how long it takes
-/// does not say which one was good.
-fn is_signed(secret: &Secret, seconds: i64, body: &[u8], signatures: &[[u8; 32]]) -> bool {
-    let Some(mac) = mac(secret, seconds, body) else {
-        return false;
-    };
-    let is_one = |signature: &[u8; 32]| mac.clone().verify_slice(signature).is_ok();
-    signatures.iter().filter(|s| is_one(s)).count() > 0
-}
-
-/// Reads `t=…,v1=…,v1=…`; schemes other than `v1` are passed over, as documented. A header with two
-/// times is refused, since it would leave open which of them was signed.
-fn read_header(header: &str) -> Option<(i64, Vec<[u8; 32]>)> {
-    if header.len() > HEADER_BYTES_MAX {
-        return None;
-    }
-    let (mut seconds, mut signatures) = (None, Vec::new());
-    for item in header.split(',') {
-        let (name, value) = item.split_once('=')?;
-        match name.trim() {
-            "t" if seconds.is_some() => return None,
-            "t" if value.bytes().all(|b| b.is_ascii_digit()) => seconds = Some(value.parse().ok()?),
-            "t" => return None,
-            "v1" => {
-                let mut signature = [0; 32];
-                if hex::decode_to_slice(value, &mut signature).is_ok() {
-                    signatures.push(signature);
-                }
-            }
-            _ => {}
-        }
-    }
-    if signatures.is_empty() || signatures.len() > SIGNATURES_MAX {
-        return None;
-    }
-    Some((seconds?, signatures))
 }

@@ -61,9 +61,15 @@ pub(crate) fn folder(variable: &str) -> Option<PathBuf> {
 impl Peer {
     /// Starts a script of `tests/peers`.
     pub(crate) fn start(folder: &Path, program: &str, script: &str) -> Self {
+        Self::start_with(folder, program, script, &[])
+    }
+
+    /// Starts a script of `tests/peers` with arguments.
+    pub(crate) fn start_with(folder: &Path, program: &str, script: &str, args: &[&str]) -> Self {
         let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let mut child = Command::new(program)
             .arg(here.join("tests/peers").join(script))
+            .args(args)
             .env("PYTHONPATH", folder.join("python"))
             .env("NODE_PATH", folder.join("node/node_modules"))
             .stdin(Stdio::piped())
