@@ -4,6 +4,8 @@
 mod account;
 #[cfg(feature = "acp")]
 pub mod acp;
+#[cfg(feature = "ap2")]
+pub mod ap2;
 pub mod authority;
 pub mod backend;
 mod batch;
@@ -20,6 +22,8 @@ mod invoice;
 pub mod journal;
 pub mod layer;
 mod ledger;
+#[cfg(any(feature = "ap2", feature = "mpp"))]
+mod moment;
 #[cfg(feature = "mpp")]
 pub mod mpp;
 mod price_book;

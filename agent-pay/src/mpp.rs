@@ -22,7 +22,6 @@ mod request;
 pub mod rpc;
 mod server;
 mod statement;
-mod time;
 
 pub use accept::AcceptPayment;
 pub use challenge::{Challenge, OfferKey};

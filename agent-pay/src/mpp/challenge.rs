@@ -9,8 +9,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use super::auth_param;
 use super::encoding::{self, encode};
-use super::{auth_param, time};
 use crate::error::{Error, Result};
 
 /// A challenge, its parameters as they are on the wire: what is bound is the text.
@@ -109,7 +109,10 @@ impl Challenge {
     /// # Errors
     /// `Invalid` for a moment not of the form of RFC 3339.
     pub fn expires_at(&self) -> Result<Option<Timestamp>> {
-        self.expires.as_deref().map(time::parse).transpose()
+        self.expires
+            .as_deref()
+            .map(crate::moment::parse)
+            .transpose()
     }
 
     /// Returns whether the offer is for a body: it names no digest, or the body's.

@@ -3,7 +3,7 @@
 use agent_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{encoding, time};
+use super::encoding;
 use crate::error::{Error, Result};
 
 /// A receipt. It is not signed: it tells, and proves nothing to others.
@@ -64,7 +64,7 @@ impl Receipt {
         if self.status != Self::SUCCESS || self.method.is_empty() {
             return Err(Error::invalid("payment receipt", "not one of success"));
         }
-        time::parse(&self.timestamp).map(|_at| ())
+        crate::moment::parse(&self.timestamp).map(|_at| ())
     }
 
     /// Writes it as a `Payment-Receipt` field.

@@ -1,11 +1,11 @@
-//! Moments as the protocol writes them (RFC 3339).
+//! Moments as protocols write them (RFC 3339).
 
 use agent_core::Timestamp;
 
 use crate::error::{Error, Result};
 
 /// Reads a moment; parts of a second beyond a thousandth are cut off.
-pub(super) fn parse(text: &str) -> Result<Timestamp> {
+pub(crate) fn parse(text: &str) -> Result<Timestamp> {
     read(text).ok_or_else(|| Error::invalid("moment", "not of the form of RFC 3339"))
 }
 
