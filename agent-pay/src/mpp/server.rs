@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use agent_core::{Digest, Env, Principal, Timestamp};
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 
 pub use layer::{Buyer, Paid, PaidLayer, Pricing};
 pub use sale::{Offer, Sale};
@@ -249,6 +250,7 @@ pub struct Server {
     authority: SqliteAuthority,
     env: Env,
     config: Arc<ServerConfig>,
+    tracker: TaskTracker,
 }
 
 impl Server {
@@ -270,7 +272,17 @@ impl Server {
             authority,
             env,
             config: Arc::new(config),
+            tracker: TaskTracker::new(),
         })
+    }
+
+    /// Waits for requests that are being served, so that none is left half done.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn close(&self) {
+        self.tracker.close();
+        self.tracker.wait().await;
     }
 
     /// Returns when a handler that starts now must have ended.

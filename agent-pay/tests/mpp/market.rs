@@ -103,6 +103,11 @@ async fn handler(State(shop): State<Arc<Shelf>>, parts: Parts) -> impl IntoRespo
             shop.reached.notify_one();
             std::future::pending().await
         }
+        "/slow" => {
+            shop.reached.notify_one();
+            shop.go_on.notified().await;
+            "slowly".into_response()
+        }
         "/long" => "x".repeat(600 * 1024).into_response(),
         _ => {
             // Long enough for every copy of a request to be there.
@@ -119,6 +124,7 @@ async fn handler(State(shop): State<Arc<Shelf>>, parts: Parts) -> impl IntoRespo
 pub(crate) struct Shelf {
     pub(crate) n_runs: AtomicUsize,
     pub(crate) reached: tokio::sync::Notify,
+    pub(crate) go_on: tokio::sync::Notify,
 }
 
 /// The price of a request.
@@ -216,6 +222,7 @@ impl Market {
 
     pub(crate) async fn close(mut self) {
         self.serving.shutdown().await;
+        self.server.close().await;
         let ledger = SqliteLedger::open(self.seller.db().clone()).await.unwrap();
         ledger.verify(None).await.unwrap();
         for sums in ledger.trial_balance().await.unwrap() {

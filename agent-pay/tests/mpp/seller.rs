@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use agent_core::{Env, ManualClock, SeededEntropy, Timestamp};
 use agent_pay::authority::Vote;
-use agent_pay::mpp::{OfferKey, Order, PaymentRequest, Receipt};
+use agent_pay::mpp::{Offer, OfferKey, Order, PaymentRequest, Receipt, Sale, Verdict};
 use tokio::task::JoinSet;
 
 use crate::common::{NOON_MS, money, who};
@@ -185,25 +185,50 @@ async fn only_an_answer_of_success_is_paid_for_and_a_failed_run_is_not_repeated(
 }
 
 #[tokio::test]
+async fn a_client_that_hangs_up_loses_the_answer_and_neither_the_work_nor_the_payment() {
+    let market = Arc::new(Market::open(manual().1).await);
+    let credential = pay(&market.challenge("/slow").await, "agent_buyer");
+    let request = with(get(&market.at("/slow")), &credential);
+    let mut hung_up = JoinSet::new();
+    let (sender, sent) = (Arc::clone(&market), request.clone());
+    hung_up.spawn(async move { sender.send(sent).await });
+    market.shelf.reached.notified().await;
+    hung_up.shutdown().await;
+    assert_eq!(market.send(request.clone()).await.status(), 409);
+    market.shelf.go_on.notify_one();
+    market.server.close().await;
+    let answer = market.send(request).await;
+    assert_eq!(answer.body(), b"slowly");
+    assert_eq!(answer.headers()["idempotent-replayed"], "true");
+    assert_eq!(market.runs(), 1);
+    assert_eq!(market.sales().await, (money("0.00001 USD"), money("0 USD")));
+    Arc::into_inner(market).unwrap().close().await;
+}
+
+#[tokio::test]
 async fn a_run_that_is_cut_off_is_given_back_and_not_repeated() {
     let (clock, env) = manual();
-    let market = Arc::new(Market::open(env).await);
-    let credential = pay(&market.challenge("/stuck").await, "agent_buyer");
-    let request = with(get(&market.at("/stuck")), &credential);
-    let mut cut = JoinSet::new();
-    let (sender, sent) = (Arc::clone(&market), request.clone());
-    cut.spawn(async move { sender.send(sent).await });
-    market.shelf.reached.notified().await;
+    let market = Market::open(env).await;
+    let credential = pay(&market.challenge("/tea").await, "agent_buyer");
+    let sale = Sale::new("GET /tea", vec![Offer::Charge(money("0.00001 USD"))]);
+    // As when the process is killed while the handler runs.
+    let verdict = market.server.present(&credential, &sale, false).await;
+    let Verdict::Run(lost) = verdict.unwrap() else {
+        panic!("not run");
+    };
+    drop(lost);
     assert_eq!(market.sales().await.1, money("0.00001 USD"));
+    let request = with(get(&market.at("/tea")), &credential);
     assert_eq!(market.send(request.clone()).await.status(), 409);
-    cut.shutdown().await;
     // The lease ends before the hold does.
     clock.advance(Duration::from_secs(121));
-    let late = market.send(request).await;
-    assert_eq!(problem(&late), ("invalid-challenge".to_owned(), true));
-    assert_eq!(market.runs(), 1);
+    for _ in 0..2 {
+        let late = market.send(request.clone()).await;
+        assert_eq!(problem(&late), ("invalid-challenge".to_owned(), true));
+    }
+    assert_eq!(market.runs(), 0);
     assert_eq!(market.sales().await, (money("0 USD"), money("0 USD")));
-    Arc::into_inner(market).unwrap().close().await;
+    market.close().await;
 }
 
 #[tokio::test]

@@ -98,7 +98,7 @@ impl Server {
                     return Ok(stranger());
                 };
                 let detail = "the challenge was closed by the buyer";
-                self.close(plan, Problem::InvalidChallenge, detail).await
+                self.use_up(plan, Problem::InvalidChallenge, detail).await
             }
             Order::Refund {
                 buyer,
@@ -141,14 +141,14 @@ impl Server {
             // transaction of its own, so that the refusal is final.
             Err(error) if error.is_refusal() => {
                 let detail = "the buyer's purse has too little";
-                self.close(plan, Problem::VerificationFailed, detail).await
+                self.use_up(plan, Problem::VerificationFailed, detail).await
             }
             Err(error) => Err(error),
         }
     }
 
     /// Uses a challenge up without a payment, unless it was used before.
-    async fn close(&self, plan: Plan, problem: Problem, detail: &'static str) -> Result<Verdict> {
+    async fn use_up(&self, plan: Plan, problem: Problem, detail: &'static str) -> Result<Verdict> {
         let closed = self.authority.db().write(move |tx| {
             match begin(tx, &plan.scope, &plan.key, &plan.request, plan.lease)? {
                 Begin::Replay(kept) => Stored::again(&kept, &plan.buyer),

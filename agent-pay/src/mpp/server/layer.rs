@@ -60,8 +60,8 @@ impl Buyer {
 
 /// A layer that lets a request through when it is paid for, once.
 ///
-/// The handler runs inside the request: when the client goes away, it may be dropped, nothing is
-/// paid, and the credential pays for nothing any more.
+/// The handler runs on when the client goes away: its answer is paid for, and given when the
+/// credential comes again. Wait with [`Server::close`] before the process ends.
 #[derive(Clone)]
 pub struct PaidLayer {
     server: Server,
@@ -125,7 +125,13 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let (inner, layer) = (self.inner.clone(), self.layer.clone());
-        Box::pin(async move { Ok(layer.serve(inner, request).await) })
+        // A client that goes away loses the answer, and neither the work nor the payment.
+        let tracker = layer.server.tracker.clone();
+        let served = tracker.spawn(async move { layer.serve(inner, request).await });
+        Box::pin(async move {
+            let failed = StatusCode::INTERNAL_SERVER_ERROR;
+            Ok(served.await.unwrap_or_else(|_panic| plain(failed)))
+        })
     }
 }
 
