@@ -54,6 +54,9 @@ impl SessionStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Paying {
     pub(super) id: IdempotencyKey,
+    /// The Idempotency-Key of the request it went out for, which is answered with its outcome
+    /// whenever it comes again.
+    pub(super) key: IdempotencyKey,
     pub(super) total: i64,
     /// The digest of the vault token it uses up, if it is one.
     pub(super) token: Option<String>,
@@ -195,11 +198,16 @@ impl Session {
     }
 
     /// Writes down which payment is about to go out.
-    pub(super) fn begin_payment(&mut self, token: Option<String>) -> Result<Paying> {
+    pub(super) fn begin_payment(
+        &mut self,
+        key: &IdempotencyKey,
+        token: Option<String>,
+    ) -> Result<Paying> {
         self.n_payments = self.n_payments.saturating_add(1);
         let id = format!("acp.{}.{}", self.id, self.n_payments);
         let paying = Paying {
             id: IdempotencyKey::new(id)?,
+            key: key.clone(),
             total: self.totals()?.total,
             token,
         };

@@ -48,7 +48,11 @@ struct State {
 
 impl Shop {
     pub(crate) async fn new() -> Self {
-        let ledger: Arc<dyn Ledger> = Arc::new(InMemoryLedger::new(&Env::system()));
+        Self::with_books(Arc::new(InMemoryLedger::new(&Env::system()))).await
+    }
+
+    /// A shop whose books are kept in a ledger that may have them already.
+    pub(crate) async fn with_books(ledger: Arc<dyn Ledger>) -> Self {
         let (usd, name) = (cents(), |text: &str| AccountName::new(text).unwrap());
         let guard = Guard::DebitsMustNotExceedCredits;
         let entries = vec![

@@ -1,7 +1,7 @@
 //! Completing a session: the one payment, taken once, and what becomes of it.
 
-use agent_core::Timestamp;
 use agent_core::store::Tx;
+use agent_core::{IdempotencyKey, Timestamp};
 
 use super::{Call, Seller, SellerConfig, Write, Written, parse, wrong};
 use crate::acp::answer::{Problem, Reply};
@@ -39,6 +39,12 @@ impl Seller {
         let credential = data.instrument.map(|instrument| instrument.credential);
         let credential = credential.ok_or_else(|| wrong("$.payment_data.instrument"))?;
         let mut found = self.settled_first(&call.who, id).await?;
+        let paid_by = found.session.paying.as_ref().map(|paying| &paying.key);
+        if found.session.status == SessionStatus::Completed && paid_by == Some(&call.key) {
+            // Its answer was lost with the process that took the payment.
+            let shown = render::session(&found.session, &self.config)?;
+            return Ok(Box::new(move |_tx| Ok(Written::Answer(200, shown))));
+        }
         found.session.must_be_open()?;
         if found.session.status != SessionStatus::ReadyForPayment {
             let why = "the session's messages say what is missing";
@@ -47,7 +53,7 @@ impl Seller {
         if request.buyer.is_some() {
             found.session.cart.buyer = request.buyer;
         }
-        let mut charge = self.reserve(&mut found, &credential).await?;
+        let mut charge = self.reserve(&mut found, &call.key, &credential).await?;
         charge.billing_address = data.billing_address;
         let outcome = self.merchant.charge(charge).await;
         if let Outcome::Unknown { retry_after, .. } = outcome {
@@ -74,11 +80,12 @@ impl Seller {
     async fn reserve(
         &self,
         found: &mut Versioned,
+        key: &IdempotencyKey,
         credential: &Credential,
     ) -> Result<Charge, Problem> {
         let is_vaulted = credential.token.starts_with("vt_");
         let digest = is_vaulted.then(|| store::token_digest(&credential.token));
-        let paying = found.session.begin_payment(digest.clone())?;
+        let paying = found.session.begin_payment(key, digest.clone())?;
         let (mut written, merchant) = (found.clone(), self.config.merchant_id.clone());
         let reserved = self.db.write(move |tx| {
             let token = match &digest {
