@@ -2,6 +2,7 @@
 
 mod dated;
 mod deterministic;
+mod lexicon;
 mod model;
 mod pattern;
 mod reword;

@@ -3,11 +3,12 @@
 //!
 //! The belief is computed by a fold of a few lines over what was said, in the order it was said. A
 //! timeline is given to a [`Curator`] twice: as typed claims, where every belief must be right, and
-//! as English sentences, where the extractor is scored. Half of the sentences are plain, half are
-//! worded as people might; the rules of the extractor were not made from the latter.
+//! as English sentences, where the extractor is scored: plain ones, freely worded ones that its rules
+//! were widened on, and freely worded ones that no rule was made or changed after.
 
 mod generate;
 mod phrases;
+mod unseen;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -124,7 +125,12 @@ pub async fn score(
 ) -> Result<Score> {
     let mut total = Score::default();
     for seed in 0..n {
-        let timeline = Timeline::generate(seed);
+        let is_unseen = style == Some(Style::Unseen) && !seed.is_multiple_of(2);
+        let timeline = if is_unseen {
+            Timeline::generate_in(seed, Style::Unseen)
+        } else {
+            Timeline::generate(seed)
+        };
         if style.is_none_or(|style| style == timeline.style) {
             total.add(score_one(&timeline, told, Arc::clone(&extractor)).await?);
         }

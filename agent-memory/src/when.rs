@@ -1,10 +1,12 @@
 //! Months and years that a question names in English or as `2023-05`, and dates that a statement names.
 
+mod calendar;
 mod relative;
 
 use agent_core::Timestamp;
 
-pub(crate) use relative::{Named, dates, days_from};
+pub(crate) use calendar::days_from;
+pub(crate) use relative::{Named, dates};
 
 const MONTHS: [&str; 12] = [
     "january",

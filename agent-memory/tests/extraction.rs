@@ -69,6 +69,37 @@ fn facts_are_read_into_slots() {
     }
 }
 
+/// Other ways to say it: the perfect, no subject, the value first, somebody else's deed.
+#[test]
+fn what_is_said_another_way_fills_the_same_slot() {
+    for (text, wanted) in [
+        ("Moved to Lima last spring.", "ana/home = Lima"),
+        ("We have settled down in Porto.", "ana/home = Porto"),
+        ("New York is my home.", "ana/home = New York"),
+        ("Found a small flat in Bern.", ""),
+        ("I have found a small flat in Bern.", "ana/home = Bern"),
+        ("Gave up our room in Bern.", "ana/home != Bern"),
+        ("Acme hired me.", "ana/employer = Acme"),
+        ("Acme has let me go.", "ana/employer != Acme"),
+        ("I have given my notice at Acme.", "ana/employer != Acme"),
+        ("Teal is my favorite colour.", "ana/favourite colour = Teal"),
+        ("Text me on 555-0142.", "ana/phone = 555-0142"),
+        ("I can speak Welsh.", "ana/language = Welsh"),
+        ("I have outgrown my allergy to eggs.", "ana/allergy != eggs"),
+        ("Opera has grown on me.", "ana/view of opera = likes"),
+        ("I've gone off opera.", "ana/view of opera = dislikes"),
+        (
+            "I can't bear opera any more.",
+            "ana/view of opera = dislikes",
+        ),
+        ("Opera isn't for me.", "ana/view of opera = dislikes"),
+        ("I've learned to love opera.", "ana/view of opera = likes"),
+    ] {
+        let wanted: Vec<&str> = [wanted].into_iter().filter(|w| !w.is_empty()).collect();
+        assert_eq!(shown(text), wanted, "{text}");
+    }
+}
+
 #[test]
 fn lists_and_clauses_are_taken_apart() {
     assert_eq!(
@@ -159,6 +190,12 @@ fn what_claims_nothing_has_no_claims() {
         "I'm going to move to Rome.",
         "Maybe I live in Rome.",
         "Thanks, that is great!",
+        "That is my home.",
+        "This is my phone.",
+        "They call me names.",
+        "Call me at home.",
+        "Text me on Monday.",
+        "Love Rome!",
         "ok",
         "",
         "\u{202e}\u{200b}",

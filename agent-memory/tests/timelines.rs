@@ -45,9 +45,14 @@ async fn sentences_leave_no_duplicates_and_mostly_the_right_belief() {
     let varied = score(N_TIMELINES, Told::InWords, Some(Style::Varied), rules())
         .await
         .unwrap();
+    let unseen = score(N_TIMELINES, Told::InWords, Some(Style::Unseen), rules())
+        .await
+        .unwrap();
     show("plain", &plain);
     show("varied", &varied);
-    assert_eq!((plain.n_duplicates, varied.n_duplicates), (0, 0));
+    show("unseen", &unseen);
+    let duplicates = [plain, varied, unseen].map(|score| score.n_duplicates);
+    assert_eq!(duplicates, [0; 3]);
     assert!(plain.precision() > 0.98 && plain.recall() > 0.98 && plain.as_of() > 0.98);
     assert!(plain.stale() < 0.01);
 }

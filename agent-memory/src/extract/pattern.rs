@@ -1,7 +1,7 @@
 //! Fitting a rule's pattern to the words of a clause.
 
+use super::lexicon::ADVERBS;
 use super::normalized;
-use super::rules::ADVERBS;
 use super::value::{self, Bound};
 use super::words::{Sentence, Word};
 use crate::when::Named;
@@ -9,6 +9,10 @@ use crate::when::Named;
 /// The most words of an attribute or name, and of a value with something behind it.
 const NAME_WORDS_MAX: usize = 3;
 const INNER_WORDS_MAX: usize = 6;
+/// The most words of a value before its verb.
+const LEADING_WORDS_MAX: usize = 4;
+/// The fewest digits of a number to be called at.
+const DIGITS_MIN: usize = 5;
 
 /// Capital words that begin a sentence and name nobody.
 const NO_NAMES: &[&str] = &[
@@ -101,6 +105,14 @@ impl Matcher<'_> {
                 };
                 self.fit(rest, end, taken)
             }),
+            // With nothing behind it an attribute is as long as it can be.
+            "A" if rest.is_empty() => (1..=NAME_WORDS_MAX).rev().find_map(|length| {
+                let attribute = Some(self.name(n, length)?);
+                Some(Taken {
+                    attribute,
+                    ..taken.clone()
+                })
+            }),
             "A" | "N" => (1..=NAME_WORDS_MAX).find_map(|length| {
                 let name = self.name(n, length)?;
                 let mut taken = taken.clone();
@@ -122,6 +134,26 @@ impl Matcher<'_> {
                 taken.values.push((n, n + length));
                 self.fit(rest, n + length, taken)
             }),
+            "P" if rest.is_empty() => (1..=LEADING_WORDS_MAX).rev().find_map(|length| {
+                let mut taken = taken.clone();
+                taken.values.push((n, n + length));
+                self.leads(n, length, true).then_some(taken)
+            }),
+            "W" | "P" => (1..=LEADING_WORDS_MAX).find_map(|length| {
+                if !self.leads(n, length, *part == "P") {
+                    return None;
+                }
+                let mut taken = taken.clone();
+                taken.values.push((n, n + length));
+                self.fit(rest, n + length, taken)
+            }),
+            "D" => {
+                let digits = self.lower(n).chars().filter(char::is_ascii_digit);
+                let mut taken = taken;
+                taken.values.push((n, n + 1));
+                let is_number = digits.count() >= DIGITS_MIN;
+                is_number.then(|| self.fit(rest, n + 1, taken))?
+            }
             literal => self.literal(literal, rest, n, taken),
         }
     }
@@ -175,6 +207,19 @@ impl Matcher<'_> {
             }
         }
         found
+    }
+
+    /// Whether so many words may be a value that stands before its verb: no marks and no words that
+    /// stand for something else, and names only, if asked for.
+    fn leads(&self, n: usize, length: usize, is_name: bool) -> bool {
+        let words = self.clause.words.get(n..n + length);
+        words.is_some_and(|words| {
+            words.iter().all(|word| {
+                !word.is_mark()
+                    && !NO_NAMES.contains(&word.lower.as_str())
+                    && (word.is_capital || !is_name)
+            })
+        })
     }
 
     /// A name of that many plain words.

@@ -1,5 +1,6 @@
 //! Sentences that deny or end something, reworded to what they deny.
 
+use super::lexicon::{ADVERBS, LASTING, PERFECT};
 use super::words::{Sentence, Word};
 
 /// Words after "not" with which it says what somebody thinks of something.
@@ -18,6 +19,7 @@ pub(super) enum Mood {
 /// to "I live in Rome". Returns the place where the clause begins in the result.
 pub(super) fn reworded(sentence: &Sentence, start: usize) -> (Sentence, Mood, usize) {
     let mut words: Vec<Word> = sentence.words.clone();
+    simplify_perfect(&mut words, start);
     let start = denied(&mut words, start);
     let was_denied = start.1;
     let start = start.0;
@@ -35,17 +37,19 @@ pub(super) fn reworded(sentence: &Sentence, start: usize) -> (Sentence, Mood, us
         words.drain(n..n + 2);
         return (with(sentence, words), Mood::IsNot, start);
     }
+    // "I can't stand it any more" is no end of standing it that matters: it is disliked.
+    let is_bearing = find(&words, "not", &["stand", "bear", "abide"]).is_some();
     let any_more = find(&words, "any", &["more", "longer"]);
     if let Some(n) = any_more {
         words.drain(n..n + 2);
     }
     let not = (start..clause_end.min(words.len())).find(|n| lower(&words, *n) == "not");
     if let Some(n) = not
-        && (any_more.is_some()
+        && (any_more.is_some() && !is_bearing
             || !is_about_liking(&words, n)
                 && !matches!(
                     lower(&words, n + 1).as_str(),
-                    "a" | "much" | "into" | "keen"
+                    "a" | "much" | "into" | "keen" | "for"
                 ))
     {
         let is_helper = matches!(
@@ -58,6 +62,35 @@ pub(super) fn reworded(sentence: &Sentence, start: usize) -> (Sentence, Mood, us
     }
     let mood = if was_denied { Mood::IsNot } else { Mood::Is };
     (with(sentence, words), mood, start)
+}
+
+/// Brings the perfect to the past that the rules are written in.
+fn simplify_perfect(words: &mut Vec<Word>, start: usize) {
+    let mut n = start;
+    while n < words.len() {
+        let is_helper = matches!(words.get(n).map(|w| w.lower.as_str()), Some("have" | "has"));
+        let verb = (n + 1..words.len()).find(|at| {
+            words
+                .get(*at)
+                .is_some_and(|w| !ADVERBS.contains(&w.lower.as_str()))
+        });
+        if let Some(word) = verb.filter(|_| is_helper).and_then(|at| words.get_mut(at)) {
+            let past = PERFECT
+                .iter()
+                .find(|(participle, _)| *participle == word.lower);
+            let is_regular = word.lower.len() > 3
+                && word.lower.ends_with("ed")
+                && !LASTING.contains(&word.lower.as_str());
+            if let Some((_, past)) = past {
+                (*past).clone_into(&mut word.lower);
+            }
+            if past.is_some() || is_regular {
+                words.remove(n);
+                continue;
+            }
+        }
+        n += 1;
+    }
 }
 
 /// Takes "it is not true that", "forget that" and "... is not true" off.

@@ -1,9 +1,10 @@
 //! One sentence against the rules.
 
 use super::dated;
+use super::lexicon::{ADVERBS, OPENINGS, SUBJECTLESS, UNREAL};
 use super::pattern::{Matcher, Taken};
 use super::reword::{Mood, reworded};
-use super::rules::{ADVERBS, Makes, OPENINGS, RULES, Rule, UNREAL};
+use super::rules::{Makes, RULES, Rule};
 use super::value::{self, Bound};
 use super::words::Sentence;
 use super::{Candidate, Cardinality, Claim, Slot, Utterance, normalized};
@@ -136,7 +137,10 @@ impl<'a> Reader<'a> {
         };
         let taken = matcher.fit(&parts, start, Taken::default()).or_else(|| {
             let (first, rest) = parts.split_first()?;
-            let subject = carried.filter(|_| *first == "S")?.to_owned();
+            let word = clause.words.get(start).map(|word| word.lower.as_str());
+            let is_left_out = word.is_some_and(|word| SUBJECTLESS.contains(&word));
+            let implied = carried.or(is_left_out.then_some(self.speaker.as_str()));
+            let subject = implied.filter(|_| *first == "S")?.to_owned();
             let taken = Taken {
                 subject: Some(subject),
                 ..Taken::default()

@@ -1,6 +1,6 @@
 //! Where a value ends, and what it is without what surrounds it.
 
-use super::rules::STOPS;
+use super::lexicon::STOPS;
 use super::words::Sentence;
 use crate::when::Named;
 
@@ -16,7 +16,7 @@ const CLAUSE_STARTS: &[&str] = &[
 ];
 
 /// Words a phrase about something liked or done may hold, that end other values.
-const LOOSE: &[&str] = &["at", "for", "with", "to", "over", "by", "and", "or"];
+const LOOSE: &[&str] = &["at", "for", "with", "to", "over", "by", "and", "or", "from"];
 
 /// How a value is bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,8 +15,10 @@ const START: Timestamp = Timestamp::from_unix_ms(1_672_531_200_000);
 pub enum Style {
     /// As a form would be filled in.
     Plain,
-    /// As people might talk.
+    /// As people might talk; the extractor's rules were widened on these.
     Varied,
+    /// As people might talk, in words that no rule was made or changed after.
+    Unseen,
 }
 
 /// Something said.
@@ -60,17 +62,23 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// Generates the timeline of a seed; even seeds are plain.
+    /// Generates the timeline of a seed; even seeds are plain, odd ones varied.
     #[must_use]
     pub fn generate(seed: u64) -> Self {
-        let dice = Dice(SeededEntropy::new(
-            seed.wrapping_mul(2_654_435_761).wrapping_add(7),
-        ));
         let style = if seed.is_multiple_of(2) {
             Style::Plain
         } else {
             Style::Varied
         };
+        Self::generate_in(seed, style)
+    }
+
+    /// Generates the timeline of a seed in a style.
+    #[must_use]
+    pub fn generate_in(seed: u64, style: Style) -> Self {
+        let dice = Dice(SeededEntropy::new(
+            seed.wrapping_mul(2_654_435_761).wrapping_add(7),
+        ));
         let attributes: Vec<&Attribute> = ATTRIBUTES.iter().filter(|_| dice.of(100) < 60).collect();
         let mut said: Vec<Statement> = Vec::new();
         let mut at = START;

@@ -1,7 +1,8 @@
 //! What can be said of an attribute, in which words. The varied wordings are how people might put
-//! it; they were written before they were tried, and the extractor's rules were not made from them.
+//! it; the extractor's rules were widened on them, so they say what it has learned, and the unseen
+//! ones what that is worth elsewhere.
 
-use super::Style;
+use super::{Style, unseen};
 
 /// Something that can be said of somebody.
 pub(super) struct Attribute {
@@ -35,6 +36,7 @@ impl Attribute {
             (Style::Varied, false) => self.varied,
             (Style::Plain, true) => self.plain_over,
             (Style::Varied, true) => self.varied_over,
+            (Style::Unseen, _) => unseen::phrases(self.name, value, is_over),
         }
     }
 }

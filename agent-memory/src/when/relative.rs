@@ -3,9 +3,12 @@
 
 use agent_core::Timestamp;
 
-use super::{MONTHS, YEARS, is_month};
+use super::calendar::{
+    DAY_MS, Days, civil, day_number, days_from, month_days, month_number, one, season, year_days,
+    year_number,
+};
+use super::is_month;
 
-const DAY_MS: i64 = 86_400_000;
 const WEEKDAYS: [&str; 7] = [
     "monday",
     "tuesday",
@@ -61,9 +64,6 @@ pub(crate) fn dates(words: &[&str], said_at: Timestamp) -> Vec<Named> {
     }
     found
 }
-
-/// A first day and the one behind the last, in days since the epoch.
-type Days = (i64, i64);
 
 fn interval((from, to): Days) -> Interval {
     let ms = |day: i64| Timestamp::from_unix_ms(day.saturating_mul(DAY_MS));
@@ -283,79 +283,6 @@ impl Reader<'_> {
         let year = year_number(self.word(after))?;
         Some((after + 1, season(self.word(start), year)?))
     }
-}
-
-const fn one(day: i64) -> Days {
-    (day, day + 1)
-}
-
-fn month_number(word: &str) -> Option<i64> {
-    let is_short = word.len() == 3 || word == "sept";
-    (1..)
-        .zip(MONTHS)
-        .find(|(_, name)| *name == word || is_short && name.starts_with(word))
-        .map(|(month, _)| month)
-}
-
-fn year_number(word: &str) -> Option<i64> {
-    let is_year = word.len() == 4 && word.bytes().all(|b| b.is_ascii_digit());
-    word.parse()
-        .ok()
-        .filter(|year| is_year && YEARS.contains(year))
-}
-
-fn day_number(word: &str) -> Option<i64> {
-    let digits = word.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let is_ordinal = matches!(
-        word.get(digits.len()..),
-        Some("" | "st" | "nd" | "rd" | "th")
-    );
-    digits
-        .parse()
-        .ok()
-        .filter(|day| is_ordinal && (1..=31).contains(day))
-}
-
-/// Seasons of the northern hemisphere, by whole months.
-fn season(name: &str, year: i64) -> Option<Days> {
-    let first = match name {
-        "spring" => 3,
-        "summer" => 6,
-        "autumn" | "fall" => 9,
-        "winter" => 12,
-        _ => return None,
-    };
-    Some((month_days(year, first).0, month_days(year, first + 2).1))
-}
-
-const fn year_days(year: i64) -> Days {
-    (days_from(year, 1, 1), days_from(year + 1, 1, 1))
-}
-
-/// A month, counted on from January of the year.
-const fn month_days(year: i64, month: i64) -> Days {
-    (first_of(year, month), first_of(year, month + 1))
-}
-
-const fn first_of(year: i64, month: i64) -> i64 {
-    let month = month - 1;
-    days_from(year + month.div_euclid(12), month.rem_euclid(12) + 1, 1)
-}
-
-fn civil(day: i64) -> (i64, i64, i64) {
-    let at = Timestamp::from_unix_ms(day.saturating_mul(DAY_MS));
-    let (year, month, day) = at.utc_date();
-    (year, i64::from(month), i64::from(day))
-}
-
-/// Days since the epoch of a proleptic Gregorian date, by Howard Hinnant's `days_from_civil`.
-pub(crate) const fn days_from(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let yoe = year.rem_euclid(400);
-    let doy = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
-    let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-    era * 146_097 + doe - 719_468
 }
 
 #[cfg(test)]

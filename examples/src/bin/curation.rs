@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The same timelines are told as typed claims, where only the decisions are judged, and in words,
-//! where the extractor without a model is. Half of the sentences are plain; the other half are
-//! worded as people might talk, which the extractor's rules were not made from.
+//! where the extractor without a model is: plainly, freely in words its rules were widened on, and
+//! freely in words that no rule was made or changed after.
 
 #![expect(clippy::print_stdout, reason = "a program prints its result")]
 
@@ -36,6 +36,7 @@ async fn main() -> Result<()> {
         ("typed", Told::Typed, None),
         ("plain", Told::InWords, Some(Style::Plain)),
         ("varied", Told::InWords, Some(Style::Varied)),
+        ("unseen", Told::InWords, Some(Style::Unseen)),
     ];
     for (name, told, style) in told {
         let found = score(n, told, style, rules()).await?;
