@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod buying;
+mod chain;
 mod example;
 mod hostile;
 mod house;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use agent_pay::x402::{
-    Accepted, Bytes32, CanonicalKey, Network, PaymentPayload, PaymentRequired, Requirements,
-    SettleResponse, Version, header,
+    Accepted, Authorization, Bytes32, CanonicalKey, Chain, Domain, Execution, LedgerFacilitator,
+    Network, PaymentPayload, PaymentRequired, Requirements, SettleResponse, Version, header,
 };
 use agent_pay::x402::{Facilitator, Settlement, Verdict};
 use agent_pay::x402::{Identifier, Sale, SettlePolicy, Undo};
@@ -189,6 +189,63 @@ async fn a_lying_facilitator_is_not_believed() {
             }
             assert_eq!((house.n_worked(), house.earned().await), (1, 1_000));
         }
+    }
+}
+
+/// A chain that does not answer at first.
+#[derive(Debug)]
+struct Blind {
+    chain: LedgerFacilitator,
+    n_blind: AtomicU32,
+}
+
+#[async_trait]
+impl Chain for Blind {
+    async fn look_up(
+        &self,
+        domain: Domain,
+        authorization: Authorization,
+    ) -> agent_pay::Result<Execution> {
+        let is_blind = |n: u32| n.checked_sub(1);
+        let was = self
+            .n_blind
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, is_blind);
+        match was {
+            Ok(_) => Err(agent_pay::Error::invalid("chain", "it does not answer")),
+            Err(_) => self.chain.look_up(domain, authorization).await,
+        }
+    }
+}
+
+/// What fails after a try whose answer was lost may have failed because of it.
+#[tokio::test]
+async fn a_failure_after_an_unknown_try_is_unknown_until_the_chain_says() {
+    for policy in POLICIES {
+        let house = House::open(1_000).await;
+        let chain = house.facilitator.inner.clone();
+        let chain = Arc::new(Blind {
+            chain,
+            n_blind: 2.into(),
+        });
+        let seller = house.seller(config().with_chain(chain)).await;
+        let layer = seller
+            .layer(Sale::new(vec![asked()]).with_policy(policy))
+            .unwrap();
+        let shop = house.serve(seller, layer, Work::default()).await;
+        *house.facilitator.moods.lock() = vec![
+            Mood::Refuse("insufficient_funds"),
+            Mood::Refuse("insufficient_funds"),
+            Mood::Deaf,
+        ];
+        let payment = house.payment().await;
+        for expected in [503, 503, 200, 200] {
+            assert_eq!(
+                shop.get("/a", &payment).await.status().as_u16(),
+                expected,
+                "{policy:?}"
+            );
+        }
+        assert_eq!((house.n_worked(), house.earned().await), (1, 1_000));
     }
 }
 

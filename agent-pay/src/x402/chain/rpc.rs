@@ -106,44 +106,71 @@ impl EvmRpc {
         number(&said).ok_or_else(|| failed(method, "the node answered no number".into()))
     }
 
-    /// Finds the transaction in which the nonce was used and the token moved as authorized.
-    async fn transaction(
-        &self,
-        token: &Address,
-        authorization: &Authorization,
-        block: u64,
-    ) -> Result<Option<String>> {
-        let logs = |topics: Value| {
-            let from = format!("{:#x}", block.saturating_sub(self.n_blocks));
-            json!([{ "address": token, "fromBlock": from, "toBlock": format!("{block:#x}"), "topics": topics }])
-        };
-        let event = |signature: &str| format!("0x{}", hex::encode(keccak(signature.as_bytes())));
-        let of = |address: &Address| format!("0x{:0>64}", hex::encode(address.as_bytes()));
-        let (from, to) = (of(&authorization.from), of(&authorization.to));
-        let used = json!([
-            event("AuthorizationUsed(address,bytes32)"),
-            from,
-            authorization.nonce
-        ]);
-        let used = self.call("eth_getLogs", logs(used)).await?;
-        let moved = json!([event("Transfer(address,address,uint256)"), from, to]);
-        let moved = self.call("eth_getLogs", logs(moved)).await?;
-        let value = format!("0x{:064x}", authorization.value.units());
-        let of_same = |used: &Value, moved: &Value| {
-            let hash = |log: &Value| {
-                log.get("transactionHash")
-                    .and_then(Value::as_str)
-                    .map(str::to_owned)
-            };
-            hash(used).filter(|_| hash(used) == hash(moved))
-        };
-        let mut pairs = items(&used).iter().flat_map(|used| {
-            let moved = items(&moved).iter();
-            let moved = moved.filter(|log| log.get("data").and_then(Value::as_str) == Some(&value));
-            moved.filter_map(move |moved| of_same(used, moved))
-        });
-        Ok(pairs.next())
+    async fn logs(&self, token: &Address, blocks: [u64; 2], topics: Value) -> Result<Vec<Value>> {
+        let [from, to] = blocks.map(|block| format!("{block:#x}"));
+        let filter =
+            json!([{ "address": token, "fromBlock": from, "toBlock": to, "topics": topics }]);
+        let said = self.call("eth_getLogs", filter).await?;
+        Ok(items(&said).to_vec())
     }
+
+    /// Says how a nonce was used: by the transfer that follows its event, which is the authorization's
+    /// own. Another transfer of the same transaction is another payment.
+    async fn used(&self, domain: &Domain, of: &Authorization, height: u64) -> Result<Execution> {
+        let (token, from) = (&domain.contract, word(&of.from));
+        let blocks = [height.saturating_sub(self.n_blocks), height];
+        let topics = json!([event("AuthorizationUsed(address,bytes32)"), from, of.nonce]);
+        let used = self.logs(token, blocks, topics).await?;
+        // A nonce that was used too long ago to be looked for, or was canceled by its payer.
+        let odd = || {
+            failed(
+                "eth_getLogs",
+                "the node does not say where the nonce was used".into(),
+            )
+        };
+        let used = used.first().ok_or_else(odd)?;
+        let index = member(used, "logIndex").ok_or_else(odd)?;
+        let block = member(used, "blockNumber").ok_or_else(odd)?;
+        let transaction = text(used, "transactionHash").ok_or_else(odd)?;
+        let topics = json!([event("Transfer(address,address,uint256)"), from]);
+        let moved = self.logs(token, [block, block], topics).await?;
+        let after = |log: &&Value| {
+            text(log, "transactionHash") == Some(transaction)
+                && member(log, "logIndex") > Some(index)
+        };
+        let moved = moved
+            .iter()
+            .filter(after)
+            .min_by_key(|log| member(log, "logIndex"));
+        let is_paid = moved.is_some_and(|log| {
+            let to = log.pointer("/topics/2").and_then(Value::as_str);
+            let value = format!("0x{:064x}", of.value.units());
+            to == Some(&word(&of.to)) && text(log, "data") == Some(&value)
+        });
+        Ok(if is_paid {
+            Execution::executed(transaction)
+        } else {
+            Execution::never("nonce_used_otherwise")
+        })
+    }
+}
+
+/// The first topic of an event.
+fn event(signature: &str) -> String {
+    format!("0x{}", hex::encode(keccak(signature.as_bytes())))
+}
+
+/// An address as a topic.
+fn word(address: &Address) -> String {
+    format!("0x{:0>64}", hex::encode(address.as_bytes()))
+}
+
+fn text<'v>(value: &'v Value, name: &str) -> Option<&'v str> {
+    value.get(name).and_then(Value::as_str)
+}
+
+fn member(value: &Value, name: &str) -> Option<u64> {
+    value.get(name).and_then(number)
 }
 
 fn items(value: &Value) -> &[Value] {
@@ -198,13 +225,7 @@ impl Chain for EvmRpc {
             }
         };
         if is_used {
-            let found = self
-                .transaction(&domain.contract, &authorization, height)
-                .await?;
-            return match found {
-                Some(transaction) => Ok(Execution::executed(transaction)),
-                None => Ok(Execution::never("nonce_used_otherwise")),
-            };
+            return self.used(&domain, &authorization, height).await;
         }
         // Time in blocks only grows, and the token wants a block before `valid_before`.
         if time >= authorization.valid_before {

@@ -4,7 +4,6 @@
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { createServer } from "node:net";
 
 const load = createRequire(import.meta.url);
 const viem = load("viem");
@@ -20,32 +19,31 @@ const keys = {
 };
 const account = Object.fromEntries(Object.entries(keys).map(([who, key]) => [who, privateKeyToAccount(key)]));
 
-const freePort = () =>
-  new Promise((resolve) => {
-    const probe = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = probe.address();
-      probe.close(() => resolve(port));
-    });
-  });
 const listening = (app) =>
   new Promise((resolve) => {
     const server = app.listen(0, "127.0.0.1", () => resolve(`http://127.0.0.1:${server.address().port}`));
   });
 
-const port = await freePort();
-const rpc = `http://127.0.0.1:${port}`;
 // The shell ends the chain when this process ends in whatever way, since its input ends then.
-spawn(
+const anvil = spawn(
   "sh",
   [
     "-c",
     '"$@" & cat; kill $!',
     "sh",
     `${process.env.NODE_PATH}/.bin/anvil`,
-    ...["--host", "127.0.0.1", "--port", `${port}`, "--chain-id", `${CHAIN}`, "--silent"],
+    ...["--host", "127.0.0.1", "--port", "0", "--chain-id", `${CHAIN}`],
   ],
-  { stdio: ["pipe", "ignore", "ignore"] },
+  { stdio: ["pipe", "pipe", "ignore"] },
 );
+const rpc = await new Promise((resolve) => {
+  let said = "";
+  anvil.stdout.on("data", (text) => {
+    said = (said + text).slice(-4096);
+    const port = /Listening on 127\.0\.0\.1:(\d+)/.exec(said)?.[1];
+    if (port) resolve(`http://127.0.0.1:${port}`);
+  });
+});
 
 const chain = viem.defineChain({
   id: CHAIN,
@@ -90,7 +88,14 @@ const { toFacilitatorEvmSigner } = load("@x402/evm");
 const { ExactEvmScheme: Settles } = load("@x402/evm/exact/facilitator");
 const facilitator = new x402Facilitator().register(
   NETWORK,
-  new Settles(toFacilitatorEvmSigner({ ...wallet, address: account.facilitator.address })),
+  new Settles(
+    toFacilitatorEvmSigner({
+      ...wallet,
+      address: account.facilitator.address,
+      // Transactions at once replace one another, and viem waits three minutes for one that is gone.
+      waitForTransactionReceipt: (of) => wallet.waitForTransactionReceipt({ ...of, timeout: 5_000 }),
+    }),
+  ),
 );
 const desk = express().use(express.json({ limit: "1mb" }));
 for (const what of ["verify", "settle"]) {
