@@ -1,7 +1,8 @@
 //! What the spend authority costs: alone against the disk, with many callers against one
 //! transaction for each, and as ledger and tree grow.
 //!
-//! `cargo bench -p agent-pay --bench authority`; with `-- --large` to 1,000,000 transfers.
+//! `cargo bench -p agent-pay --bench authority`; with `-- --large` to 1,000,000 transfers; with
+//! `-- --pairs` 20,000 authorizations and their captures and nothing else, to count instructions.
 
 #![expect(
     clippy::unwrap_used,
@@ -99,6 +100,16 @@ async fn pairs(authority: &SqliteAuthority, from: u64, n_agents: u64) -> (Durati
         Ok((held - begun, thread_time(&clock) - held))
     };
     authority.db().write(work).await.unwrap()
+}
+
+/// For tools that count instructions: nothing of it depends on time.
+async fn count() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = open(&dir, Durability::Nothing, 100).await;
+    for n in 0..40 {
+        pairs(&authority, n * PER_WRITE, 100).await;
+    }
+    println!("{:?}", authority.db().stats());
 }
 
 fn median_ns(mut all: Vec<Duration>) -> u128 {
@@ -244,6 +255,9 @@ async fn pairs_per_second(n_callers: u64, durability: Durability) -> u128 {
 fn main() {
     let is_large = std::env::args().any(|argument| argument == "--large");
     let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+    if std::env::args().any(|argument| argument == "--pairs") {
+        return runtime.block_on(count());
+    }
     runtime.block_on(async {
         alone().await;
         for round in 0..3 {

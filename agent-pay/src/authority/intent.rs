@@ -120,7 +120,7 @@ impl Intent {
     /// The most delegators.
     pub const DELEGATION_MAX: usize = 32;
     /// The version of the digested form.
-    const DIGEST_VERSION: u32 = 1;
+    pub(crate) const DIGEST_VERSION: u32 = 1;
 
     /// Describes a spend of at most `amount_max` to `payee` over the rail `internal`, whose price
     /// nobody vouches for.

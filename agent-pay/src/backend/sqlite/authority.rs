@@ -153,7 +153,9 @@ impl SqliteAuthority {
     /// Atomic: after a lost answer repeat it with the same intent.
     pub async fn authorize(&self, intent: Intent) -> Result<Authorization> {
         let cache = Arc::clone(&self.cache);
-        self.write(move |tx| authorize(tx, &cache, &intent)).await
+        let checked = hold::Checked::of(&intent)?;
+        self.write(move |tx| hold::authorize_checked(tx, &cache, &intent, &checked))
+            .await
     }
 
     /// Holds more for a spend that goes on: a stream whose end is not known. `part` counts the

@@ -1,5 +1,7 @@
 //! The storage primitives of the ledger over a transaction of the store.
 
+use std::cell::{Cell, RefCell};
+
 use agent_core::store::{Tx, sql};
 use agent_core::{Asset, Digest, IdempotencyKey, Timestamp};
 use rusqlite::{OptionalExtension, Params, Row, params};
@@ -31,14 +33,38 @@ pub(super) const TRANSFERS: &str =
 const TRANSFERS_OF: &str = "SELECT id, batch, debit, credit, units, kind, hold FROM pay_transfer \
      WHERE id >= ?1 AND id < ?2 ORDER BY id";
 
-/// A transaction as the journal sees it.
+/// The most accounts a book remembers: those of a spend through all levels, and few enough that a
+/// search through them beats a statement.
+const KNOWN_MAX: usize = 48;
+
+/// A transaction as the journal sees it. It remembers the head and the accounts it has read and
+/// written, so while it lives nothing else may write to the ledger.
 pub(super) struct TxBook<'a, 'c> {
     tx: &'a Tx<'c>,
+    head: Cell<Option<Head>>,
+    known: RefCell<Vec<Account>>,
 }
 
 impl<'a, 'c> TxBook<'a, 'c> {
     pub(super) const fn new(tx: &'a Tx<'c>) -> Self {
-        Self { tx }
+        Self {
+            tx,
+            head: Cell::new(None),
+            known: RefCell::new(Vec::new()),
+        }
+    }
+
+    fn known(&self, is_it: impl Fn(&Account) -> bool) -> Option<Account> {
+        self.known.borrow().iter().find(|a| is_it(a)).cloned()
+    }
+
+    fn learn(&self, account: &Account) {
+        let mut known = self.known.borrow_mut();
+        if let Some(before) = known.iter_mut().find(|a| a.id == account.id) {
+            before.clone_from(account);
+        } else if known.len() < KNOWN_MAX {
+            known.push(account.clone());
+        }
     }
 
     /// Runs a statement that changes exactly one row.
@@ -86,8 +112,12 @@ impl Book for TxBook<'_, '_> {
     fn head(&self) -> Result<Head> {
         let statement = "SELECT seq, n_transfers, n_accounts, at_ms, hash FROM pay_head \
                          WHERE one = 1";
-        self.one(statement, [], head, "read the head")?
-            .ok_or_else(|| Error::corrupt("the head is missing"))
+        if let Some(head) = self.head.get() {
+            return Ok(head);
+        }
+        let head = self.one(statement, [], head, "read the head")?;
+        self.head.set(head);
+        head.ok_or_else(|| Error::corrupt("the head is missing"))
     }
 
     fn batch_by_key(&self, key: &IdempotencyKey) -> Result<Option<BatchRow>> {
@@ -127,14 +157,23 @@ impl Book for TxBook<'_, '_> {
     }
 
     fn account_by_name(&self, asset: Asset, name: &AccountName) -> Result<Option<Account>> {
+        if let Some(known) = self.known(|a| a.asset == asset && a.name == *name) {
+            return Ok(Some(known));
+        }
         let asset = AssetText::of(asset);
         let values = params![asset.as_str(), name.as_str()];
-        self.one(ACCOUNT_BY_NAME, values, account, "find an account")
+        let found = self.one(ACCOUNT_BY_NAME, values, account, "find an account")?;
+        found.iter().for_each(|account| self.learn(account));
+        Ok(found)
     }
 
     fn account(&self, id: u64) -> Result<Account> {
-        self.one(ACCOUNT_BY_ID, [stored(id)?], account, "read an account")?
-            .ok_or_else(|| Error::corrupt(format!("account {id} is missing")))
+        if let Some(known) = self.known(|a| a.id == id) {
+            return Ok(known);
+        }
+        let found = self.one(ACCOUNT_BY_ID, [stored(id)?], account, "read an account")?;
+        found.iter().for_each(|account| self.learn(account));
+        found.ok_or_else(|| Error::corrupt(format!("account {id} is missing")))
     }
 
     fn expired(&self, now: Timestamp, limit: usize) -> Result<Vec<u64>> {
@@ -173,56 +212,14 @@ impl Book for TxBook<'_, '_> {
 
     fn put(&mut self, commit: &Commit<'_>) -> Result<()> {
         self.put_batch(commit)?;
-        for t in commit.transfers {
-            self.change(
-                "INSERT INTO pay_transfer (id, batch, debit, credit, units, kind, hold) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                params![
-                    stored(t.id)?,
-                    stored(t.batch)?,
-                    stored(t.debit)?,
-                    stored(t.credit)?,
-                    t.units,
-                    t.kind.code(),
-                    t.hold.map(stored).transpose()?,
-                ],
-                "append a transfer",
-            )?;
+        self.put_transfers(commit.transfers)?;
+        for account in commit.opened {
+            self.put_account(account)?;
+            self.learn(account);
         }
-        for a in commit.opened {
-            let b = a.balances;
-            self.change(
-                "INSERT INTO pay_account (id, asset, name, guard, opened_in, debits_pending, \
-                 debits_posted, credits_pending, credits_posted) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                params![
-                    stored(a.id)?,
-                    AssetText::of(a.asset).as_str(),
-                    a.name.as_str(),
-                    a.guard.code(),
-                    stored(a.opened_in)?,
-                    b.debits_pending,
-                    b.debits_posted,
-                    b.credits_pending,
-                    b.credits_posted,
-                ],
-                "open an account",
-            )?;
-        }
-        for a in commit.changed {
-            let b = a.balances;
-            self.change(
-                "UPDATE pay_account SET debits_pending = ?2, debits_posted = ?3, \
-                 credits_pending = ?4, credits_posted = ?5 WHERE id = ?1",
-                params![
-                    stored(a.id)?,
-                    b.debits_pending,
-                    b.debits_posted,
-                    b.credits_pending,
-                    b.credits_posted,
-                ],
-                "change a balance",
-            )?;
+        self.put_balances(commit.changed)?;
+        for account in commit.changed {
+            self.learn(account);
         }
         let head = commit.head;
         self.change(
@@ -236,11 +233,82 @@ impl Book for TxBook<'_, '_> {
                 head.hash.as_bytes(),
             ],
             "move the head",
-        )
+        )?;
+        self.head.set(Some(head));
+        Ok(())
     }
 }
 
 impl TxBook<'_, '_> {
+    fn put_transfers(&self, transfers: &[TransferRow]) -> Result<()> {
+        let operation = "append a transfer";
+        let mut insert = self
+            .tx
+            .sql()
+            .prepare_cached("INSERT INTO pay_transfer VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
+            .map_err(sql(operation))?;
+        for t in transfers {
+            let values = params![
+                stored(t.id)?,
+                stored(t.batch)?,
+                stored(t.debit)?,
+                stored(t.credit)?,
+                t.units,
+                t.kind.code(),
+                t.hold.map(stored).transpose()?,
+            ];
+            insert.execute(values).map_err(sql(operation))?;
+        }
+        Ok(())
+    }
+
+    fn put_account(&self, a: &Account) -> Result<()> {
+        let b = a.balances;
+        self.change(
+            "INSERT INTO pay_account (id, asset, name, guard, opened_in, debits_pending, \
+             debits_posted, credits_pending, credits_posted) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                stored(a.id)?,
+                AssetText::of(a.asset).as_str(),
+                a.name.as_str(),
+                a.guard.code(),
+                stored(a.opened_in)?,
+                b.debits_pending,
+                b.debits_posted,
+                b.credits_pending,
+                b.credits_posted,
+            ],
+            "open an account",
+        )
+    }
+
+    fn put_balances(&self, changed: &[Account]) -> Result<()> {
+        let operation = "change a balance";
+        let mut update = self
+            .tx
+            .sql()
+            .prepare_cached(
+                "UPDATE pay_account SET debits_pending = ?2, debits_posted = ?3, \
+                 credits_pending = ?4, credits_posted = ?5 WHERE id = ?1",
+            )
+            .map_err(sql(operation))?;
+        for a in changed {
+            let b = a.balances;
+            let values = params![
+                stored(a.id)?,
+                b.debits_pending,
+                b.debits_posted,
+                b.credits_pending,
+                b.credits_posted,
+            ];
+            if update.execute(values).map_err(sql(operation))? != 1 {
+                return Err(Error::corrupt(format!("account {} is missing", a.name)));
+            }
+        }
+        Ok(())
+    }
+
     fn put_batch(&self, commit: &Commit<'_>) -> Result<()> {
         let batch = commit.batch;
         let expires_ms = batch.expires_at.map(Timestamp::as_unix_ms);

@@ -1,7 +1,7 @@
 //! Authorizes, and ends what was authorized.
 
 use agent_core::store::Tx;
-use agent_core::{Amount, IdempotencyKey};
+use agent_core::{Amount, Digest, IdempotencyKey, canonical_json};
 
 use super::super::book::TxBook;
 use super::nodes::PolicyCache;
@@ -21,13 +21,45 @@ use crate::journal::{self, Book, Difference};
 pub(super) const LIMITS: &str = "budget-limit";
 pub(super) const SPENT: &str = "budget-spent";
 
+/// An intent that was checked, with its digest and the text it is stored as. It is made by whoever
+/// asks, so that the one who writes for everybody need not.
+pub(super) struct Checked {
+    digest: Digest,
+    text: String,
+}
+
+impl Checked {
+    pub(super) fn of(intent: &Intent) -> Result<Self> {
+        intent.check()?;
+        let text = canonical_json(intent)?;
+        // As `Intent::digest` has it: canonical JSON orders the two members by name.
+        let mut digested = Vec::with_capacity(text.len().saturating_add(24));
+        digested.extend_from_slice(b"{\"intent\":");
+        digested.extend_from_slice(&text);
+        digested.extend_from_slice(format!(",\"v\":{}}}", Intent::DIGEST_VERSION).as_bytes());
+        let text = String::from_utf8(text);
+        Ok(Self {
+            digest: Digest::of_bytes(&digested),
+            text: text.map_err(|e| Error::invalid("intent", e.to_string()))?,
+        })
+    }
+}
+
 /// Decides and holds; see [`SqliteAuthority::authorize`](super::SqliteAuthority::authorize).
 ///
 /// # Errors
 /// As there.
 pub fn authorize(tx: &mut Tx<'_>, cache: &PolicyCache, intent: &Intent) -> Result<Authorization> {
-    intent.check()?;
-    let digest = intent.digest()?;
+    authorize_checked(tx, cache, intent, &Checked::of(intent)?)
+}
+
+pub(super) fn authorize_checked(
+    tx: &mut Tx<'_>,
+    cache: &PolicyCache,
+    intent: &Intent,
+    checked: &Checked,
+) -> Result<Authorization> {
+    let digest = checked.digest;
     if let Some(spend) = read(tx, &intent.key)? {
         if spend.digest != digest {
             let (key, differs) = (intent.key.clone(), Difference::Entries);
@@ -37,14 +69,15 @@ pub fn authorize(tx: &mut Tx<'_>, cache: &PolicyCache, intent: &Intent) -> Resul
         return Ok(Authorization::Held { hold, is_replayed });
     }
     sweep::a_little(tx)?;
-    let mut taken = snapshot::take(tx, cache, intent, 0)?;
+    let mut book = TxBook::new(tx);
+    let mut taken = snapshot::take(tx, &book, cache, intent, 0)?;
     let decision = judge(tx, &mut taken, intent)?;
-    let id = record::keep(tx, intent, &taken.snapshot, &decision)?;
+    let id = record::keep(tx, &checked.text, &taken.snapshot, &decision)?;
     match decision.outcome {
         Outcome::Deny => deny(decision, id),
         Outcome::Ask { .. } => approve::ask(tx, intent, digest, &decision),
         Outcome::Allow => {
-            let n_counts = reserve(tx, &intent.key, id, &taken, intent)?;
+            let n_counts = reserve(tx, &mut book, &intent.key, id, &taken, intent)?;
             approve::consume(tx, &taken.snapshot, &digest)?;
             let spend = Spend {
                 key: intent.key.clone(),
@@ -74,7 +107,7 @@ pub fn authorize(tx: &mut Tx<'_>, cache: &PolicyCache, intent: &Intent) -> Resul
 /// `Invalid` for a malformed intent.
 pub fn preview(tx: &Tx<'_>, cache: &PolicyCache, intent: &Intent) -> Result<Decision> {
     intent.check()?;
-    let mut taken = snapshot::take(tx, cache, intent, 0)?;
+    let mut taken = snapshot::take(tx, &TxBook::new(tx), cache, intent, 0)?;
     judge(tx, &mut taken, intent)
 }
 
@@ -104,7 +137,8 @@ pub fn top_up(
     let mut intent = record::intent(tx, spend.decision)?;
     intent.amount_max = amount;
     intent.check()?;
-    let mut taken = snapshot::take(tx, cache, &intent, spend.units)?;
+    let mut book = TxBook::new(tx);
+    let mut taken = snapshot::take(tx, &book, cache, &intent, spend.units)?;
     // What is asked about is the whole spend, under a key of its own.
     let mut whole = intent.clone();
     whole.amount_max = spend.amount(spend.units).plus(amount)?;
@@ -115,12 +149,13 @@ pub fn top_up(
         taken.snapshot.approval = approve::approval(tx, &digest)?.map(|request| request.state);
         decision = decide(&taken.snapshot, &intent)?;
     }
-    let id = record::keep(tx, &intent, &taken.snapshot, &decision)?;
+    let text = Checked::of(&intent)?.text;
+    let id = record::keep(tx, &text, &taken.snapshot, &decision)?;
     match decision.outcome {
         Outcome::Deny => deny(decision, id),
         Outcome::Ask { .. } => approve::ask(tx, &whole, digest, &decision),
         Outcome::Allow => {
-            reserve(tx, &whole.key, id, &taken, &intent)?;
+            reserve(tx, &mut book, &whole.key, id, &taken, &intent)?;
             approve::consume(tx, &taken.snapshot, &digest)?;
             spend.units = i64::try_from(whole.amount_max.units())
                 .map_err(|_range| Error::invalid("top-up", "the sum does not fit"))?;
@@ -170,13 +205,13 @@ fn deny(decision: Decision, id: u64) -> Result<Authorization> {
 /// Holds on every limit and returns how many of them are counts, which come first.
 fn reserve(
     tx: &Tx<'_>,
+    book: &mut TxBook<'_, '_>,
     key: &IdempotencyKey,
     decision: u64,
     taken: &Taken,
     intent: &Intent,
 ) -> Result<usize> {
-    let mut book = TxBook::new(tx);
-    open_sums(&mut book, decision, taken)?;
+    open_sums(book, decision, taken)?;
     let spent = AccountName::new(SPENT)?;
     let is_count = |sum: &&Sum| matches!(sum.limit.measure, Measure::Count(_));
     let one = Amount::from_units(1, Limit::count_asset()?);
@@ -190,7 +225,7 @@ fn reserve(
         let (from, to) = (movement.from.clone(), movement.to.clone());
         entries.push(Entry::hold(from, to, intent.amount_max));
     }
-    let receipt = journal::post(&mut book, &Batch::new(key.clone(), entries))?;
+    let receipt = journal::post(book, &Batch::new(key.clone(), entries))?;
     let rolling = counts
         .chain(amounts)
         .filter_map(|sum| match sum.limit.window {

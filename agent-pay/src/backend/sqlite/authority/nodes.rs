@@ -288,18 +288,22 @@ pub(super) fn lifetime(amount: agent_core::Amount) -> Result<Limit> {
     Limit::new(crate::authority::Measure::Amount(amount), Window::Lifetime)
 }
 
-pub(super) fn is_halted(tx: &Tx<'_>) -> Result<bool> {
+/// Returns whether the kill switch is on, and whether an organisation knows a payee.
+pub(super) fn switch_and_payee(
+    tx: &Tx<'_>,
+    node: &BudgetPath,
+    payee: &str,
+) -> Result<(bool, bool)> {
     tx.sql()
-        .prepare_cached("SELECT is_halted FROM pay_switch WHERE one = 1")
-        .and_then(|mut select| select.query_row([], |row| row.get(0)))
-        .map_err(|e| sql("read the kill switch")(e).into())
-}
-
-pub(super) fn is_payee_known(tx: &Tx<'_>, node: &BudgetPath, payee: &str) -> Result<bool> {
-    tx.sql()
-        .prepare_cached("SELECT 1 FROM pay_payee WHERE organisation = ?1 AND name = ?2")
-        .and_then(|mut select| select.exists(params![organisation(node), payee]))
-        .map_err(|e| sql("read known payees")(e).into())
+        .prepare_cached(
+            "SELECT is_halted, EXISTS (SELECT 1 FROM pay_payee WHERE organisation = ?1 \
+             AND name = ?2) FROM pay_switch WHERE one = 1",
+        )
+        .and_then(|mut select| {
+            let values = params![organisation(node), payee];
+            select.query_row(values, |row| Ok((row.get(0)?, row.get(1)?)))
+        })
+        .map_err(|e| sql("read the kill switch and known payees")(e).into())
 }
 
 /// Converts a number to SQLite's; a name for the caller's sake.

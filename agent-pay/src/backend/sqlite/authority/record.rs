@@ -54,10 +54,10 @@ const fn outcome(outcome: &Outcome) -> (u8, &'static str) {
     }
 }
 
-/// Stores a decision and returns its number.
+/// Stores a decision about an intent, as JSON, and returns its number.
 pub(super) fn keep(
     tx: &Tx<'_>,
-    intent: &Intent,
+    intent: &str,
     snapshot: &Snapshot,
     decision: &Decision,
 ) -> Result<u64> {
@@ -82,7 +82,7 @@ pub(super) fn keep(
     let values = params![
         snapshot.at.as_unix_ms(),
         outcome(&decision.outcome).0,
-        serde_json::to_string(intent).map_err(json)?,
+        intent,
         serde_json::to_string(&stored).map_err(json)?,
         serde_json::to_string(&rules).map_err(json)?,
     ];

@@ -23,18 +23,25 @@ pub(super) struct Taken {
     pub(super) sums: Vec<Sum>,
 }
 
-pub(super) fn take(tx: &Tx<'_>, cache: &PolicyCache, intent: &Intent, held: i64) -> Result<Taken> {
-    let book = TxBook::new(tx);
+/// Takes it through the book that the money is then held through, so that each account is read
+/// once.
+pub(super) fn take(
+    tx: &Tx<'_>,
+    book: &TxBook<'_, '_>,
+    cache: &PolicyCache,
+    intent: &Intent,
+    held: i64,
+) -> Result<Taken> {
     let now = tx.now().max(book.head()?.at);
     let (mut levels, mut sums) = (Vec::new(), Vec::new());
     for node in intent.node.levels() {
         let mut level = nodes::level(tx, cache, node)?;
-        meters(&book, &mut level, intent, now, held > 0, &mut sums)?;
+        meters(book, &mut level, intent, now, held > 0, &mut sums)?;
         levels.push(level);
     }
     let mut snapshot = Snapshot::new(now, levels);
-    snapshot.is_halted = nodes::is_halted(tx)?;
-    snapshot.is_payee_known = nodes::is_payee_known(tx, &intent.node, &intent.payee.name)?;
+    (snapshot.is_halted, snapshot.is_payee_known) =
+        nodes::switch_and_payee(tx, &intent.node, &intent.payee.name)?;
     snapshot.held_units = held;
     snapshot.approval = None;
     if let Some(movement) = &intent.movement {
