@@ -7,6 +7,7 @@ mod approximate;
 mod best;
 #[cfg(feature = "sqlite")]
 mod blocks;
+mod erase;
 mod fuse;
 mod graph;
 mod keywords;
@@ -55,7 +56,8 @@ const DEAD_MIN: usize = 1_024;
 pub(crate) struct Limits {
     /// The most memories of a namespace whose words are indexed in main memory.
     pub(crate) postings_max: usize,
-    /// The most vectors scanned one by one where there is an approximate index.
+    /// The most vectors scanned one by one where there is an approximate index. Where a namespace
+    /// has more memories than this, twice as many postings are added up at most.
     pub(crate) exact_max: usize,
 }
 
@@ -111,8 +113,6 @@ struct Thread {
     name: String,
     /// Its rows in the order they were added, erased ones left out.
     rows: Vec<usize>,
-    /// How long its texts are together.
-    n_words: u32,
 }
 
 /// The thread of a row without one.
@@ -126,6 +126,8 @@ pub(crate) struct Partition {
     /// Of the rows whose validity was changed: what was believed before, oldest first.
     believed: HashMap<usize, Vec<Believed>>,
     threads: Vec<Thread>,
+    /// By thread: how long its texts are together; apart, since a search looks at all of them.
+    thread_words: Vec<u32>,
     /// By row; apart from the rows, since a search looks at many of them.
     thread_of: Vec<u32>,
     thread_ids: HashMap<String, usize>,
@@ -155,6 +157,7 @@ impl Partition {
             by_id: HashMap::new(),
             believed: HashMap::new(),
             threads: Vec::new(),
+            thread_words: Vec::new(),
             thread_of: Vec::new(),
             thread_ids: HashMap::new(),
             vectors: Vectors::new(embedder.dimensions()),
@@ -220,9 +223,8 @@ impl Partition {
             tokens.push(new.text);
         }
         let n_words = self.n_words(n);
-        if let Some(thread) = thread.and_then(|t| self.threads.get_mut(t)) {
-            thread.rows.push(n);
-            thread.n_words = thread.n_words.saturating_add(n_words);
+        if let Some(thread) = thread {
+            self.lengthen(thread, n, n_words);
         }
         self.by_id.insert(new.id, n);
         self.labels.insert(n, &new.metadata);
@@ -249,10 +251,20 @@ impl Partition {
         self.threads.push(Thread {
             name: name.to_owned(),
             rows: Vec::new(),
-            n_words: 0,
         });
+        self.thread_words.push(0);
         self.thread_ids.insert(name.to_owned(), thread);
         thread
+    }
+
+    fn lengthen(&mut self, thread: usize, row: usize, n_words: u32) {
+        if let (Some(thread), Some(words)) = (
+            self.threads.get_mut(thread),
+            self.thread_words.get_mut(thread),
+        ) {
+            thread.rows.push(row);
+            *words = words.saturating_add(n_words);
+        }
     }
 
     /// Ends a row's validity. `first` is the end it was added with, `at` when the change came.
@@ -294,42 +306,6 @@ impl Partition {
         let old = std::mem::replace(&mut row.metadata, labels);
         self.labels.remove(n, &old);
         self.labels.insert(n, &row.metadata);
-    }
-
-    /// Removes all that was derived from the memory, and overwrites its vector.
-    pub(crate) fn erase(&mut self, id: MemoryId) {
-        let Some(n) = self.by_id.remove(&id) else {
-            return;
-        };
-        self.believed.remove(&n);
-        self.graph.remove(&Node::Memory(id));
-        self.vectors.erase(n);
-        if let Some(former) = &mut self.former {
-            former.erase(n);
-        }
-        let n_words = self.n_words(n);
-        if let Some(keywords) = &mut self.keywords {
-            keywords.erase(n);
-        }
-        if let Some(tokens) = &mut self.tokens {
-            tokens.erase(n);
-        }
-        let Some(row) = self.rows.get_mut(n) else {
-            return;
-        };
-        row.is_alive = false;
-        let labels = std::mem::take(&mut row.metadata);
-        self.labels.remove(n, &labels);
-        let of_row = self.thread_of.get_mut(n);
-        let thread = of_row.map(|thread| std::mem::replace(thread, NO_THREAD) as usize);
-        if let Some(thread) = thread.and_then(|thread| self.threads.get_mut(thread)) {
-            thread.n_words = thread.n_words.saturating_sub(n_words);
-            thread.rows.retain(|other| *other != n);
-            if thread.rows.is_empty() {
-                self.thread_ids.remove(&thread.name);
-                thread.name.clear();
-            }
-        }
     }
 
     /// Adds a version of a relation in place of the one known before.

@@ -148,6 +148,9 @@ async fn holds_at_scale(mut approximate: Filled) {
     }
     let after = recall(&approximate, &exact, &all).await;
     assert!(after >= 0.98, "with three in ten erased: {after}");
+    let third = Filter::new().label("hundredth", Test::Below(33));
+    let filtered = recall(&approximate, &exact, &third).await;
+    assert!(filtered >= 0.98, "of a third: {filtered}");
     let few = Filter::new().label("hundredth", Test::Is(17_i64.into()));
     let filtered = recall(&approximate, &exact, &few).await;
     assert!(filtered >= 0.98, "of one in a hundred: {filtered}");
@@ -191,6 +194,33 @@ async fn a_large_namespace_answers_as_a_small_one_does() {
         n_same += texts[0].intersection(&texts[1]).count();
     }
     assert!(n_same * 100 >= QUESTIONS * HITS * 95, "{n_same} of 200");
+}
+
+/// A look at all adds up every word; in a large namespace the most frequent ones are only looked up
+/// in the rows that other words have named. Here all words are frequent: the worst case.
+#[tokio::test]
+async fn frequent_words_decide_in_a_large_namespace_too() {
+    let large = filled(Config::new().with_exact_max(100)).await;
+    let small = filled(Config::new()).await;
+    let mut weights = Weights::default();
+    (weights.dense, weights.thread, weights.brevity) = (0.0, 0.0, 0.0);
+    let mut n_same = 0;
+    for n in 0..QUESTIONS {
+        // Each of these words is in more than two hundred texts.
+        let words = [n, n + 7, n + 19].map(|n| WORDS[n % WORDS.len()]);
+        let query = Query::new(home(), words.join(" "))
+            .with_weights(weights.clone())
+            .with_limit(HITS);
+        let mut scores: Vec<Vec<f32>> = Vec::new();
+        for side in [&large, &small] {
+            let hits = side.store.search(&somebody(), query.clone()).await.unwrap();
+            scores.push(hits.iter().map(|hit| hit.score).collect());
+        }
+        assert_eq!(scores[1].len(), HITS, "there is enough to find");
+        let least = scores[1][HITS - 1] - 1e-4;
+        n_same += scores[0].iter().filter(|score| **score >= least).count();
+    }
+    assert!(n_same * 100 >= QUESTIONS * HITS * 85, "{n_same} of 200");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

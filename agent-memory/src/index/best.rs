@@ -19,6 +19,11 @@ impl Best {
         }
     }
 
+    /// What a row must score at least, so far.
+    pub(super) const fn floor(&self) -> f32 {
+        self.floor
+    }
+
     pub(super) fn take(&mut self, score: f32, row: usize) {
         if score < self.floor {
             self.is_cut = true;

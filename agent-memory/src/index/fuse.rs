@@ -6,8 +6,9 @@ use std::collections::HashMap;
 
 use agent_core::Timestamp;
 
+use super::best::Best;
 use super::numbers::from_count;
-use super::rank::{Candidate, Signals};
+use super::rank::{Candidate, Scores, Signals};
 use super::vectors::NearRows;
 use super::{Partition, Quantized};
 use crate::as_of::View;
@@ -127,7 +128,10 @@ impl Partition {
             Vec::new()
         };
         let given = self.by_relations(plan, first.iter().copied().enumerate());
-        let signals = Signals { keyword, threads };
+        let signals = Signals {
+            keyword: Scores::All(keyword),
+            threads,
+        };
         Found {
             candidates: self.candidates(plan, &eligible, first, &signals, &given),
             signals,
@@ -161,34 +165,31 @@ impl Partition {
     ) -> Vec<Candidate> {
         let w = plan.weights;
         let asked = Asked::of(plan.text);
-        let mut found: Vec<(f32, Candidate)> = Vec::new();
-        for (n, ((row, is_eligible), first)) in
-            self.rows.iter().zip(eligible).zip(first).enumerate()
-        {
+        let given = |n: usize| given.get(&n).copied().unwrap_or(0.0);
+        let is_timely = |n: usize| self.rows.get(n).is_some_and(|r| asked.fits(r.occurred_at));
+        let mut best = Best::new(plan.limit.max(CANDIDATES_MIN));
+        for (n, (is_eligible, first)) in eligible.iter().zip(first).enumerate() {
             if !is_eligible {
                 continue;
             }
             let of_thread = self
                 .thread_of(n)
                 .and_then(|thread| signals.threads.get(thread));
-            let candidate = Candidate {
-                row: n,
-                given: given.get(&n).copied().unwrap_or(0.0),
-                is_timely: asked.fits(row.occurred_at),
-            };
-            let timely = f32::from(u8::from(candidate.is_timely));
+            let timely = f32::from(u8::from(is_timely(n)));
             let score = first
                 + FIRST_THREAD * w.thread * of_thread.copied().unwrap_or(0.0)
-                + FIRST_GRAPH * w.graph * candidate.given
+                + FIRST_GRAPH * w.graph * given(n)
                 + FIRST_TIME * w.time * timely;
             if score > 0.0 {
-                found.push((score, candidate));
+                best.take(score, n);
             }
         }
-        keep_best(&mut found, plan.limit.max(CANDIDATES_MIN), |a, b| {
-            b.0.total_cmp(&a.0).then(b.1.row.cmp(&a.1.row))
-        });
-        found.into_iter().map(|(_, candidate)| candidate).collect()
+        let candidate = |(_, row): (f32, usize)| Candidate {
+            row,
+            given: given(row),
+            is_timely: is_timely(row),
+        };
+        best.finish().0.into_iter().map(candidate).collect()
     }
 
     /// BM25 by row as the backend's own index gives it.

@@ -4,7 +4,7 @@
 //! score of each measured with factors fitted on the other four), rounded to two digits. They say
 //! what a signal is worth next to the others; [`Weights`](crate::Weights) scale them.
 
-use super::keywords::Picked;
+use super::keywords::{Picked, Sparse};
 use super::numbers::from_count;
 use super::tokens::Place;
 use super::{Partition, Thread, fuse::Plan};
@@ -57,9 +57,26 @@ pub(super) struct Candidate {
 /// Signals of the first pass by row, and by thread.
 pub(super) struct Signals {
     /// BM25, the best being 1.
-    pub(super) keyword: Vec<f32>,
+    pub(super) keyword: Scores,
     /// BM25 of whole threads, the best being 1.
     pub(super) threads: Vec<f32>,
+}
+
+/// A score by row.
+pub(super) enum Scores {
+    /// Of every row.
+    All(Vec<f32>),
+    /// Of the candidates and their neighbours.
+    Some(Sparse),
+}
+
+impl Scores {
+    fn get(&self, row: usize) -> f32 {
+        match self {
+            Self::All(scores) => scores.get(row).copied().unwrap_or(0.0),
+            Self::Some(scores) => scores.get(row),
+        }
+    }
 }
 
 impl Partition {
@@ -80,7 +97,7 @@ impl Partition {
             Some(tokens) if w.dense > 0.0 => (tokens.score(plan.text, &places), KEYWORD, DENSE),
             _ => (vec![0.0; places.len()], KEYWORD_ALONE, DENSE_ALONE),
         };
-        let keyword = |row: usize| signals.keyword.get(row).copied().unwrap_or(0.0);
+        let keyword = |row: usize| signals.keyword.get(row);
         let explain =
             |((candidate, place), (dense, tokens)): ((&Candidate, &Place), (f32, f32))| {
                 let after = place.after.map_or(0.0, keyword);
@@ -168,8 +185,7 @@ impl Partition {
     pub(super) fn by_thread(&self, picked: Option<&Picked>, by_row: &[f32]) -> Vec<f32> {
         let mut scores = match (&self.keywords, picked) {
             (Some(keywords), Some(picked)) => {
-                let lengths: Vec<u32> = self.threads.iter().map(|t| t.n_words).collect();
-                keywords.score_groups(picked, &lengths, |row| self.thread_of(row))
+                keywords.score_groups(picked, &self.thread_words, |row| self.thread_of(row))
             }
             _ => self.threads.iter().map(|t| best_of(t, by_row)).collect(),
         };

@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 
 use super::blocks::{Blocks, Unblocks};
-use super::keywords::{List, Text};
+use super::keywords::List;
 use super::numbers::number;
 use super::vectors::clusters::Clusters;
 use super::{Believed, NO_THREAD, Partition, Row, Thread};
@@ -29,10 +29,10 @@ impl Partition {
             }
         }
         to.size(self.threads.len())?;
-        for thread in &self.threads {
+        for (thread, n_words) in self.threads.iter().zip(&self.thread_words) {
             to.text(&thread.name)?;
             to.numbers(&thread.rows.iter().copied().map(number).collect::<Vec<_>>())?;
-            to.put(&thread.n_words.to_le_bytes())?;
+            to.put(&n_words.to_le_bytes())?;
         }
         self.save_vectors(to)?;
         self.save_words(to)
@@ -68,12 +68,9 @@ impl Partition {
                 to.put(&list.counts)?;
             }
             to.numbers(&words.terms)?;
-            to.size(words.texts.len())?;
-            for text in &words.texts {
-                to.size(text.start)?;
-                to.put(&text.n_terms.to_le_bytes())?;
-                to.put(&text.length.to_le_bytes())?;
-            }
+            to.size(words.starts.len())?;
+            words.starts.iter().try_for_each(|start| to.size(*start))?;
+            to.numbers(&words.lengths)?;
             to.size(words.n_texts)?;
             to.size(words.length_total)?;
         }
@@ -106,7 +103,8 @@ impl Partition {
     /// Whether the parts are about the same rows.
     fn is_consistent(&self) -> bool {
         let n = self.rows.len();
-        let of_words = self.keywords.as_ref().is_none_or(|k| k.texts.len() == n);
+        let of_words = self.keywords.as_ref();
+        let of_words = of_words.is_none_or(|k| k.starts.len() == n && k.lengths.len() == n);
         let of_tokens = self.tokens.as_ref().is_none_or(|t| t.rows.len() == n);
         let clusters = self.vectors.clusters.as_ref();
         let of_clusters = clusters.is_none_or(|clusters| {
@@ -157,8 +155,8 @@ impl Partition {
                     .into_iter()
                     .map(|row| row as usize)
                     .collect(),
-                n_words: u32::from_le_bytes(from.array()?),
             };
+            self.thread_words.push(u32::from_le_bytes(from.array()?));
             for row in &thread.rows {
                 *self.thread_of.get_mut(*row)? = number(n);
             }
@@ -201,12 +199,9 @@ impl Partition {
             }
             words.terms = from.numbers()?;
             for _ in 0..from.size()? {
-                words.texts.push(Text {
-                    start: from.size()?,
-                    n_terms: u32::from_le_bytes(from.array()?),
-                    length: u32::from_le_bytes(from.array()?),
-                });
+                words.starts.push(from.size()?);
             }
+            words.lengths = from.numbers()?;
             (words.n_texts, words.length_total) = (from.size()?, from.size()?);
         }
         if from.flag()? != self.tokens.is_some() {

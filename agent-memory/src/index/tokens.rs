@@ -17,6 +17,8 @@ const QUESTION_TOKENS_MAX: usize = 32;
 /// What a likeness found in the text before, and in the one after, counts.
 const BEFORE: f32 = 0.7;
 const AFTER: f32 = 0.5;
+/// Numbers compared at a time.
+const LANES: usize = 8;
 
 /// The tokens of a namespace's rows.
 pub(super) struct Tokens {
@@ -71,64 +73,112 @@ impl Tokens {
         let asked = self
             .vectors
             .tokens(&without_stop_words(question), QUESTION_TOKENS_MAX);
-        let weights: Vec<f32> = asked.iter().map(|t| self.vectors.weight(*t)).collect();
+        let mut weights: Vec<f32> = asked.iter().map(|t| self.vectors.weight(*t)).collect();
         let total: f32 = weights.iter().sum();
         if total <= 0.0 {
             return vec![0.0; places.len()];
         }
-        let mut best = Best {
-            tokens: self,
-            asked: &asked,
-            alike: HashMap::new(),
-            by_row: HashMap::new(),
-        };
+        let mut best = Best::new(self, &asked);
+        weights.resize(best.width, 0.0);
         let score = |place: &Place| {
-            let own = best.of(place.row);
-            let before = place.before.map(|row| best.of(row)).unwrap_or_default();
-            let after = place.after.map(|row| best.of(row)).unwrap_or_default();
-            let at = |of: &[f32], n: usize| of.get(n).copied().unwrap_or(0.0);
-            let sum: f32 = (0..)
-                .zip(&weights)
-                .map(|(n, weight)| {
-                    let near = (BEFORE * at(&before, n)).max(AFTER * at(&after, n));
-                    let found = at(&own, n).max(near);
-                    weight * found * found
-                })
-                .sum();
+            let own = best.of(Some(place.row));
+            let near = [best.of(place.before), best.of(place.after)];
+            let [own, before, after] = [own, near[0], near[1]].map(|of| best.at(of));
+            let mut sum = 0.0;
+            for (((weight, own), before), after) in weights.iter().zip(own).zip(before).zip(after) {
+                let found = larger(*own, larger(BEFORE * before, AFTER * after));
+                sum += weight * found * found;
+            }
             sum / total
         };
         places.iter().map(score).collect()
     }
 }
 
-/// The best likenesses of one search, each worked out once.
+/// The best likenesses of one search, each worked out once, in parts of whole [`LANES`].
 struct Best<'t> {
     tokens: &'t Tokens,
     asked: &'t [u32],
-    /// By token of a text, to each token of the question.
-    alike: HashMap<u32, Box<[f32]>>,
-    by_row: HashMap<usize, Arc<[f32]>>,
+    width: usize,
+    /// By token of a text: which part of `alike` it has, counted from one; 0 for none yet.
+    part_of: Vec<u32>,
+    /// How much a token is like each token of the question.
+    alike: Vec<f32>,
+    /// Which part of `best` a row has.
+    by_row: HashMap<usize, usize>,
+    /// How much a row's most alike token is like each token of the question, at least 0; the first
+    /// part is that of no row.
+    best: Vec<f32>,
 }
 
-impl Best<'_> {
-    /// For each token of the question, how much the row's most alike token is like it, at least 0.
-    fn of(&mut self, row: usize) -> Arc<[f32]> {
-        if let Some(known) = self.by_row.get(&row) {
-            return Arc::clone(known);
+impl<'t> Best<'t> {
+    fn new(tokens: &'t Tokens, asked: &'t [u32]) -> Self {
+        let width = asked.len().next_multiple_of(LANES);
+        Self {
+            tokens,
+            asked,
+            width,
+            part_of: vec![0; tokens.vectors.n_tokens()],
+            alike: Vec::new(),
+            by_row: HashMap::new(),
+            best: vec![0.0; width],
         }
-        let mut best = vec![0.0_f32; self.asked.len()];
+    }
+
+    fn at(&self, part: usize) -> &[f32] {
+        let start = part * self.width;
+        let part = self.best.get(start..start + self.width);
+        part.unwrap_or_default()
+    }
+
+    /// The part of a row.
+    fn of(&mut self, row: Option<usize>) -> usize {
+        let Some(row) = row else { return 0 };
+        if let Some(known) = self.by_row.get(&row) {
+            return *known;
+        }
+        let start = self.best.len();
+        self.best.resize(start + self.width, 0.0);
         for token in self.tokens.of(row) {
-            let alike = self.alike.entry(*token).or_insert_with(|| {
-                let vectors = &self.tokens.vectors;
-                let likeness = |asked: &u32| vectors.likeness(*asked, *token);
-                self.asked.iter().map(likeness).collect()
-            });
-            for (best, alike) in best.iter_mut().zip(alike.iter()) {
-                *best = best.max(*alike);
+            let alike = self.alike(*token);
+            let (Some(best), Some(alike)) = (
+                self.best.get_mut(start..),
+                self.alike.get(alike..alike + self.width),
+            ) else {
+                continue;
+            };
+            let best = best.chunks_exact_mut(LANES);
+            for (best, alike) in best.zip(alike.chunks_exact(LANES)) {
+                for (best, alike) in best.iter_mut().zip(alike) {
+                    *best = larger(*best, *alike);
+                }
             }
         }
-        let best: Arc<[f32]> = best.into();
-        self.by_row.insert(row, Arc::clone(&best));
-        best
+        let part = start / self.width;
+        self.by_row.insert(row, part);
+        part
     }
+
+    /// Where a token's likenesses start.
+    fn alike(&mut self, token: u32) -> usize {
+        let Some(part) = self.part_of.get_mut(token as usize) else {
+            // Tokens come from the same table: there are none beyond it.
+            return usize::MAX - self.width;
+        };
+        if *part > 0 {
+            return (*part as usize - 1) * self.width;
+        }
+        let start = self.alike.len();
+        let vectors = &self.tokens.vectors;
+        let likeness = |asked: &u32| vectors.likeness(*asked, token);
+        self.alike.extend(self.asked.iter().map(likeness));
+        self.alike.resize(start + self.width, 0.0);
+        *part = number(self.alike.len() / self.width);
+        start
+    }
+}
+
+/// The larger of two numbers; unlike [`f32::max`] a single instruction.
+const fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
 }

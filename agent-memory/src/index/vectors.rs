@@ -4,74 +4,19 @@
 pub(super) mod clusters;
 #[cfg(feature = "hnsw")]
 pub(crate) mod hnsw;
+mod quantized;
 
 use super::best::Best;
-use super::numbers::{from_dot, to_i8};
+use super::numbers::from_dot;
 use super::tokens::Place;
 use clusters::Clusters;
+use quantized::{Wide, dot};
 
-/// Numbers multiplied at a time: what the compiler turns into vector instructions on any x86-64.
-const LANES: usize = 16;
+pub(crate) use quantized::Quantized;
+
 /// What the neighbours' vectors count in the vector of a row with its neighbours.
 const BEFORE: f32 = 0.5;
 const AFTER: f32 = 0.3;
-
-/// A vector of length one in 8-bit numbers and their common scale.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Quantized {
-    pub(crate) bytes: Vec<i8>,
-    pub(crate) scale: f32,
-}
-
-impl Quantized {
-    /// Brings a finite vector to length one and quantizes it; the zero vector has no direction.
-    pub(crate) fn new(vector: &[f32]) -> Option<Self> {
-        let largest = vector.iter().fold(0.0_f32, |max, x| max.max(x.abs()));
-        if largest <= 0.0 {
-            return None;
-        }
-        // Dividing first keeps the squares of very large and very small numbers finite.
-        let norm = vector
-            .iter()
-            .map(|x| (x / largest) * (x / largest))
-            .sum::<f32>()
-            .sqrt();
-        let bytes = vector.iter().map(|x| to_i8(x / largest * 127.0)).collect();
-        Some(Self {
-            bytes,
-            scale: 1.0 / (127.0 * norm),
-        })
-    }
-
-    /// The cosine of two vectors of one space.
-    pub(crate) fn cosine(&self, other: &Self) -> f32 {
-        self.likeness(&other.bytes, other.scale)
-    }
-
-    pub(crate) fn likeness(&self, bytes: &[i8], scale: f32) -> f32 {
-        from_dot(dot(&self.bytes, bytes)) * self.scale * scale
-    }
-
-    #[cfg(feature = "hnsw")]
-    fn unquantized(bytes: &[i8], scale: f32) -> Vec<f32> {
-        bytes.iter().map(|b| f32::from(*b) * scale).collect()
-    }
-}
-
-fn dot(a: &[i8], b: &[i8]) -> i32 {
-    let mut sums = [0_i32; LANES];
-    let (mut xs, mut ys) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    for (x, y) in xs.by_ref().zip(ys.by_ref()) {
-        for ((sum, x), y) in sums.iter_mut().zip(x).zip(y) {
-            *sum += i32::from(i16::from(*x) * i16::from(*y));
-        }
-    }
-    let rest = xs.remainder().iter().zip(ys.remainder());
-    sums.iter().sum::<i32>()
-        + rest
-            .map(|(x, y)| i32::from(*x) * i32::from(*y))
-            .sum::<i32>()
-}
 
 /// The rows that another index of vectors found.
 pub(super) struct NearRows {
@@ -220,43 +165,66 @@ impl Vectors {
     /// and all that were added since.
     pub(super) fn nearest(&self, query: &Quantized, n_wanted: usize, scan_max: usize) -> Near {
         let mut best = Best::new(n_wanted);
-        let mut take = |row: usize, slot: usize| {
-            let Some((bytes, scale)) = self.at(slot) else {
-                return false;
-            };
-            best.take(query.likeness(bytes, scale), row);
-            true
-        };
+        let wide = query.wide();
         let mut grouped = 0;
         #[cfg(feature = "hnsw")]
         if let Some(ann) = &self.ann {
             grouped = ann.n_rows();
             let query = Quantized::unquantized(&query.bytes, query.scale);
             for row in ann.nearest(&query, n_wanted) {
-                take(row, self.slot(row));
+                let slot = self.slot(row);
+                self.compare(&wide, slot..slot + 1, |_slot| row, &mut best);
             }
         }
         if let Some(clusters) = self.clusters.as_ref().filter(|_| grouped == 0) {
             grouped = clusters.row_of_slot.len();
+            let row = |slot: usize| {
+                clusters
+                    .row_of_slot
+                    .get(slot)
+                    .map_or(0, |row| *row as usize)
+            };
             let mut n_seen = 0;
             for slots in clusters.by_likeness(query) {
                 if n_seen >= scan_max {
                     break;
                 }
-                for slot in slots {
-                    let row = clusters.row_of_slot.get(slot).copied().unwrap_or(0);
-                    n_seen += usize::from(take(row as usize, slot));
-                }
+                n_seen += self.compare(&wide, slots, row, &mut best);
             }
         }
-        for row in grouped..self.scales.len() {
-            take(row, self.slot(row));
-        }
+        self.compare(&wide, grouped..self.scales.len(), |slot| slot, &mut best);
         let (rows, is_cut) = best.finish();
         Near {
             rows,
             is_cut: is_cut || grouped > 0,
         }
+    }
+
+    /// Compares the vectors in some slots with the query, and returns how many there are.
+    fn compare(
+        &self,
+        query: &Wide,
+        slots: std::ops::Range<usize>,
+        row: impl Fn(usize) -> usize,
+        best: &mut Best,
+    ) -> usize {
+        let bytes = slots.start * self.dimensions..slots.end * self.dimensions;
+        let (Some(bytes), Some(scales)) = (self.bytes.get(bytes), self.scales.get(slots.clone()))
+        else {
+            return 0;
+        };
+        let mut n_seen = 0;
+        let vectors = bytes.chunks_exact(self.dimensions.max(1));
+        for ((bytes, scale), slot) in vectors.zip(scales).zip(slots) {
+            if *scale > 0.0 {
+                n_seen += 1;
+                let likeness = query.likeness(bytes, *scale);
+                if likeness >= best.floor() {
+                    best.take(likeness, row(slot));
+                }
+            }
+        }
+        n_seen
     }
 
     /// The likeness of a row to the query.
@@ -268,17 +236,21 @@ impl Vectors {
     /// The likeness of every eligible row to the query, brought to 0..1; 0 for rows without a
     /// vector.
     pub(super) fn score(&self, query: &Quantized, eligible: &[bool]) -> Vec<f32> {
-        let mut scores = vec![0.0_f32; self.scales.len()];
-        let mut found: Vec<(usize, f32)> = Vec::new();
-        for (row, _) in eligible.iter().enumerate().filter(|(_, is)| **is) {
-            found.extend(self.likeness(query, row).map(|likeness| (row, likeness)));
-        }
-        let low = found.iter().map(|f| f.1).fold(f32::INFINITY, f32::min);
-        let high = found.iter().map(|f| f.1).fold(f32::NEG_INFINITY, f32::max);
-        for (row, likeness) in found {
-            if let Some(score) = scores.get_mut(row) {
-                *score = spanned(likeness, low, high);
-            }
+        let wide = query.wide();
+        let likeness = |(row, is_eligible): (usize, &bool)| {
+            let found = self.row(row).filter(|_| *is_eligible);
+            found.map_or(f32::NAN, |(bytes, scale)| wide.likeness(bytes, scale))
+        };
+        let mut scores: Vec<f32> = eligible.iter().enumerate().map(likeness).collect();
+        // Neither `min` nor `max` takes what is not a number.
+        let low = scores.iter().copied().fold(f32::INFINITY, f32::min);
+        let high = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        for score in &mut scores {
+            *score = if score.is_nan() {
+                0.0
+            } else {
+                spanned(*score, low, high)
+            };
         }
         scores
     }

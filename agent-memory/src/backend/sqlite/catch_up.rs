@@ -179,9 +179,11 @@ fn changes(tx: &Tx<'_>, values: [i64; 2], index: &mut Partition) -> Result<()> {
         .and_then(|mut select| select.query_map(values, |row| row.try_into())?.collect())
         .map_err(sql("load changes"))?;
     let ms = Timestamp::from_unix_ms;
+    let mut erased = Vec::new();
     for (id, verb, valid_to, at, first) in found {
         match Verb::parse(&verb) {
-            Some(Verb::Erased) => index.erase(id_of(id)),
+            // Nothing comes after it.
+            Some(Verb::Erased) => erased.push(id_of(id)),
             Some(Verb::Retired | Verb::Superseded) => {
                 index.retire(id_of(id), first.map(ms), valid_to.map(ms), ms(at));
             }
@@ -193,6 +195,7 @@ fn changes(tx: &Tx<'_>, values: [i64; 2], index: &mut Partition) -> Result<()> {
             Some(Verb::Added) | None => return Err(Error::corrupt("a change is unknown")),
         }
     }
+    index.erase_all(&erased);
     Ok(())
 }
 
