@@ -109,10 +109,12 @@ fn every_constraint_is_checked() {
     let paid = closed(500, "USD");
     let mut over_p = paid.clone();
     over_p["pisp"] = serde_json::from_str(pisp).unwrap();
-    let mut tomorrow = paid.clone();
-    tomorrow["execution_date"] = json!("2026-11-26");
-    let mut yesterday = paid.clone();
-    yesterday["execution_date"] = json!("2026-11-24");
+    let [tomorrow, yesterday] = ["2026-11-26", "2026-11-24"].map(|date| {
+        let mut paid = paid.clone();
+        paid["execution_date"] = json!(date);
+        paid
+    });
+    let late = Some(Violation::ExecutionDate);
     let both = format!("{milk},{tea}");
     let cases = [
         (allowed("allowed_payees", &both), &paid, None),
@@ -144,28 +146,12 @@ fn every_constraint_is_checked() {
             None,
         ),
         // Without a date it is paid at once, which is checked like any other.
-        (
-            dates(r#""not_after":"2026-11-24""#),
-            &paid,
-            Some(Violation::ExecutionDate),
-        ),
-        (
-            dates(r#""not_before":"2026-11-26""#),
-            &paid,
-            Some(Violation::ExecutionDate),
-        ),
+        (dates(r#""not_after":"2026-11-24""#), &paid, late),
+        (dates(r#""not_before":"2026-11-26""#), &paid, late),
         (dates(r#""not_before":"2026-11-26""#), &tomorrow, None),
-        (
-            dates(r#""not_after":"2026-11-25""#),
-            &tomorrow,
-            Some(Violation::ExecutionDate),
-        ),
+        (dates(r#""not_after":"2026-11-25""#), &tomorrow, late),
         // A date that lies behind does not bring the time back.
-        (
-            dates(r#""not_after":"2026-11-24""#),
-            &yesterday,
-            Some(Violation::ExecutionDate),
-        ),
+        (dates(r#""not_after":"2026-11-24""#), &yesterday, late),
     ];
     for (constraint, payment, wanted) in cases {
         let wanted: Vec<Violation> = wanted.into_iter().collect();
