@@ -266,6 +266,10 @@ async fn mem0s_history_becomes_ours_and_what_it_deleted_stays_away() {
             (Verb::Superseded, Some("UPDATE in mem0"))
         ]
     );
+    // The clock of the bench stands before what Mem0 noted.
+    bench
+        .clock
+        .advance(std::time::Duration::from_secs(2 * 365 * 86_400));
     let hits = store
         .search(&scope, Query::new(at, "Where does Ana live?"))
         .await;
