@@ -270,6 +270,7 @@ impl Classify for Error {
             | Self::Yielded { .. }
             | Self::Joining { .. }
             | Self::InDoubt { .. }
+            | Self::BreakerOpen { .. }
             | Self::Backend { .. } => ErrorKind::Unavailable,
             Self::Agent(failure) => failure.kind,
             layer => layer.inner().map_or(ErrorKind::Internal, Classify::kind),
