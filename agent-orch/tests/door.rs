@@ -272,6 +272,24 @@ async fn a_breaker_closes_when_the_other_side_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_open_breaker_is_waited_for_by_the_recovery_of_every_fleet() {
+    let (rig, calls) = (Rig::new(), Arc::new(AtomicU32::new(0)));
+    let mut fleet = one_worker();
+    let short = Duration::from_millis(200);
+    fleet.breaker = BreakerPolicy::default().with_open(short, short);
+    // The ten failures that open it are retried by the default table.
+    let work = failing(10, &calls);
+    let (stack, handle) = rig.start(fleet, |s| staff(s, work)).await;
+    submit(&handle, 12).await;
+    let progress = handle.settled().await.unwrap();
+    let refused = records(&stack, "effect.failed").await;
+    let refused = refused.iter().filter(|r| r.code == "orch.breaker_open");
+    assert!(refused.count() > 0, "nobody met it open");
+    assert_eq!(progress.counts.of(Status::Completed), 12, "{progress:?}");
+    end(stack, handle).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_a_pure_effect_is_hedged() {
     let rig = Rig::new();
     let work = Does::new(|cx, _task| {
