@@ -4,6 +4,8 @@
 use std::fmt;
 
 use agent_core::{Digest, canonical_json};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::error::{Error, Result};
@@ -113,38 +115,12 @@ where
     })
 }
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
 /// Writes base64url without padding (RFC 4648, section 5).
 fn encode(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().saturating_mul(4).div_ceil(3));
-    for chunk in bytes.chunks(3) {
-        let byte = |n: usize| u32::from(chunk.get(n).copied().unwrap_or(0));
-        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
-        for (n, shift) in [18, 12, 6, 0].into_iter().enumerate() {
-            if n <= chunk.len() {
-                let index = usize::try_from(bits >> shift & 63).unwrap_or(0);
-                text.push(char::from(ALPHABET.get(index).copied().unwrap_or(b'A')));
-            }
-        }
-    }
-    text
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// Reads base64url without padding; one text for each sequence of bytes.
 fn decode(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let (mut bits, mut n_bits) = (0_u32, 0_u32);
-    for c in text.bytes() {
-        let value = ALPHABET.iter().position(|letter| *letter == c)?;
-        bits = bits << 6 | u32::try_from(value).ok()?;
-        n_bits = n_bits.saturating_add(6);
-        if n_bits >= 8 {
-            n_bits = n_bits.saturating_sub(8);
-            bytes.push(u8::try_from(bits >> n_bits & 0xff).ok()?);
-        }
-    }
-    // Bits that are left over must be zero, and fewer than a letter's.
-    let rest = bits & (1_u32 << n_bits).saturating_sub(1);
-    (n_bits < 6 && rest == 0).then_some(bytes)
+    URL_SAFE_NO_PAD.decode(text).ok()
 }

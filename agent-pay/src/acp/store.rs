@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, params};
 use super::card::Allowance;
 use super::session::{Session, SessionStatus};
 use crate::backend::sqlite;
+use crate::backend::sqlite::statement::run;
 use crate::error::{Error, Result};
 
 const LAYER: &str = "pay_acp";
@@ -49,12 +50,6 @@ pub(super) async fn migrate(db: &Db) -> Result<()> {
     // The answers that are replayed are kept by the authority's tables.
     sqlite::migrate(db).await?;
     Ok(db.migrate(LAYER, STEPS).await?)
-}
-
-pub(super) fn run(tx: &Tx<'_>, statement: &str, values: impl rusqlite::Params) -> Result<usize> {
-    let done = tx.sql().prepare_cached(statement);
-    let done = done.and_then(|mut statement| statement.execute(values));
-    Ok(done.map_err(sql("write a checkout"))?)
 }
 
 /// A session and the version it was read at.

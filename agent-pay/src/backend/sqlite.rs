@@ -16,6 +16,7 @@ mod book;
 mod invoice;
 mod query;
 mod schema;
+pub(crate) mod statement;
 mod usage;
 
 use agent_core::store::{Db, Tx};

@@ -5,6 +5,7 @@ use agent_core::{Amount, IdempotencyKey, Timestamp};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::id::IntentId;
+use crate::backend::sqlite::statement::run;
 use crate::error::{Error, Result};
 
 const LAYER: &str = "pay_stripe";
@@ -121,12 +122,6 @@ fn entry(row: &Row<'_>) -> Result<Entry> {
         code: code.unwrap_or_default(),
         at: Timestamp::from_unix_ms(columns(row.get(4))?),
     })
-}
-
-fn run(tx: &Tx<'_>, statement: &str, values: impl rusqlite::Params) -> Result<usize> {
-    let done = tx.sql().prepare_cached(statement);
-    let done = done.and_then(|mut statement| statement.execute(values));
-    Ok(done.map_err(sql("write a payment at Stripe"))?)
 }
 
 pub(super) fn find(tx: &Tx<'_>, id: &IdempotencyKey) -> Result<Option<Entry>> {

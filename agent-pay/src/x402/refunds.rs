@@ -17,7 +17,8 @@ use super::facilitator::{Facilitator, Settlement};
 use super::key::Signer;
 use super::message::PaymentPayload;
 use super::requirements::Requirements;
-use super::store::{one, run, stored};
+use super::store::{one, stored};
+use crate::backend::sqlite::statement::run;
 use crate::error::{Error, Result};
 use crate::rail::{Outcome, Payment};
 

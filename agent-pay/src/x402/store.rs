@@ -51,14 +51,6 @@ pub(super) async fn migrate(db: &Db) -> Result<()> {
     Ok(db.migrate("pay-x402", STEPS).await?)
 }
 
-pub(super) fn run(tx: &Tx<'_>, statement: &str, values: impl Params) -> Result<usize> {
-    let done = tx
-        .sql()
-        .prepare_cached(statement)
-        .and_then(|mut s| s.execute(values));
-    Ok(done.map_err(sql("write a payment"))?)
-}
-
 pub(super) fn one<T>(
     tx: &Tx<'_>,
     query: &str,

@@ -10,12 +10,13 @@ use serde_json::{Map, Value};
 
 use super::choose::Chosen;
 use crate::authority::Intent;
+use crate::backend::sqlite::statement::run;
 use crate::error::{Error, Result};
 use crate::rail::Outcome;
 use crate::transport::Request;
 use crate::x402::message::{PaymentPayload, Version};
 use crate::x402::requirements::{Requirements, ResourceInfo};
-use crate::x402::store::{one, run, stored};
+use crate::x402::store::{one, stored};
 
 /// How a purchase stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,19 +2,20 @@
 
 use std::sync::Arc;
 
-use agent_core::store::{Tx, sql};
+use agent_core::store::Tx;
 use agent_core::{Digest, IdempotencyKey};
 use rusqlite::params;
 
 use super::{Seller, Undo};
 use crate::backend::sqlite::authority::{Answer, Begin, begin, finish};
+use crate::backend::sqlite::statement::{keys, run};
 use crate::error::{Error, Result};
 use crate::x402::authorization::CanonicalKey;
 use crate::x402::chain::Execution;
 use crate::x402::facilitator::Settlement;
 use crate::x402::message::PaymentPayload;
 use crate::x402::requirements::Requirements;
-use crate::x402::store::{one, run};
+use crate::x402::store::one;
 
 const SETTLE: &str = "x402/settle";
 const UNDO: &str = "x402/undo";
@@ -245,18 +246,10 @@ impl Seller {
     }
 
     async fn unknown(&self, limit: usize) -> Result<Vec<IdempotencyKey>> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let read = move |tx: &Tx<'_>| {
             let query = "SELECT key FROM pay_x402_sale WHERE state = 0 AND n_tries > 0 \
                          ORDER BY at_ms LIMIT ?1";
-            let keys: rusqlite::Result<Vec<String>> = tx
-                .sql()
-                .prepare_cached(query)
-                .and_then(|mut select| select.query_map([limit], |row| row.get(0))?.collect());
-            let keys = keys.map_err(sql("list payments"))?;
-            keys.into_iter()
-                .map(|key| Ok(IdempotencyKey::new(key)?))
-                .collect()
+            keys(tx, query, limit)
         };
         self.inner.db.read(read).await
     }

@@ -4,7 +4,8 @@ use agent_core::store::{Tx, sql};
 use agent_core::{Digest, Principal, Timestamp};
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::nodes::{self, run};
+use super::super::statement::run;
+use super::nodes;
 use crate::authority::{
     ApprovalRequest, ApprovalState, Authorization, Decision, Intent, Outcome, Snapshot, Vote,
     may_approve,

@@ -4,7 +4,8 @@ use agent_core::store::{Tx, sql};
 use agent_core::{Amount, IdempotencyKey, Principal};
 use rusqlite::{OptionalExtension, params};
 
-use super::nodes::{PolicyCache, run};
+use super::super::statement::run;
+use super::nodes::PolicyCache;
 use super::row::find;
 use super::{authorize, capture, release, submit};
 use crate::authority::{Authorization, Intent, SpendHold};

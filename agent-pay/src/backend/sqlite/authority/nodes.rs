@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use rusqlite::{OptionalExtension, params};
 
 use super::super::book::{TxBook, stored};
+use super::super::statement::run;
 use crate::account::{AccountName, Guard};
 use crate::authority::{Level, Limit, Policy, PolicyBook, Window};
 use crate::batch::{Batch, Entry};
@@ -193,17 +194,6 @@ pub fn trust_payee(tx: &mut Tx<'_>, node: &BudgetPath, payee: &str) -> Result<()
 /// Returns the root of a node's tree, to which payees are known.
 pub(super) fn organisation(node: &BudgetPath) -> &str {
     node.as_str().split('/').next().unwrap_or_default()
-}
-
-/// Runs a statement and returns how many rows it changed.
-pub(super) fn run(tx: &Tx<'_>, statement: &str, values: impl rusqlite::Params) -> Result<usize> {
-    let mut prepared = tx
-        .sql()
-        .prepare_cached(statement)
-        .map_err(sql("prepare a change"))?;
-    Ok(prepared
-        .execute(values)
-        .map_err(sql("change the authority"))?)
 }
 
 /// Reads a level without its meters.

@@ -5,6 +5,7 @@ use agent_core::store::{Tx, sql};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
+use super::super::statement::run;
 use super::nodes::{self, number};
 use crate::authority::{
     ApprovalState, Decision, Intent, Level, Limit, Meter, Outcome, Snapshot, decide,
@@ -88,7 +89,7 @@ pub(super) fn keep(
     ];
     let statement = "INSERT INTO pay_decision (at_ms, outcome, intent, snapshot, rules) \
                      VALUES (?1, ?2, ?3, ?4, ?5)";
-    nodes::run(tx, statement, values)?;
+    run(tx, statement, values)?;
     u64::try_from(tx.sql().last_insert_rowid()).map_err(|_sign| Error::corrupt("a decision's id"))
 }
 

@@ -6,8 +6,8 @@ use agent_core::{Amount, IdempotencyKey};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::super::book::TxBook;
+use super::super::statement::{keys, run};
 use super::hold::SPENT;
-use super::nodes::run;
 use super::record;
 use super::row::{Spend, find, update};
 use crate::account::AccountName;
@@ -139,16 +139,8 @@ pub fn find_refund(tx: &Tx<'_>, refund_key: &IdempotencyKey) -> Result<Option<Re
 /// # Errors
 /// As there.
 pub fn submitted_refunds(tx: &Tx<'_>, limit: usize) -> Result<Vec<IdempotencyKey>> {
-    let operation = "list submitted refunds";
-    let mut select = tx
-        .sql()
-        .prepare_cached("SELECT key FROM pay_refund WHERE state = 0 ORDER BY spend, key LIMIT ?1")
-        .map_err(sql(operation))?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = select.query_map([limit], |row| row.get::<_, String>(0));
-    let rows: rusqlite::Result<Vec<String>> = rows.and_then(Iterator::collect);
-    let keys = rows.map_err(sql(operation))?.into_iter();
-    keys.map(|key| Ok(IdempotencyKey::new(key)?)).collect()
+    let select = "SELECT key FROM pay_refund WHERE state = 0 ORDER BY spend, key LIMIT ?1";
+    keys(tx, select, limit)
 }
 
 /// Refuses more than was captured and is neither given back nor set aside.

@@ -7,7 +7,7 @@ use agent_core::store::{Tx, sql};
 use agent_core::{Digest, IdempotencyKey, Timestamp};
 use rusqlite::{OptionalExtension, params};
 
-use super::nodes::run;
+use super::super::statement::run;
 use crate::error::{Error, Result};
 use crate::journal::Difference;
 

@@ -5,7 +5,8 @@ use agent_core::{Amount, Digest, IdempotencyKey, Timestamp};
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::super::book::AssetText;
-use super::nodes::{self, run};
+use super::super::statement::{keys, run};
+use super::nodes;
 use crate::authority::{SpendHold, SpendState};
 use crate::batch::State;
 use crate::budget::BudgetPath;
@@ -89,16 +90,8 @@ pub fn spend(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Option<SpendHold>> {
 /// # Errors
 /// As there.
 pub fn submitted(tx: &Tx<'_>, limit: usize) -> Result<Vec<IdempotencyKey>> {
-    let operation = "list submitted spends";
-    let mut select = tx
-        .sql()
-        .prepare_cached("SELECT key FROM pay_spend WHERE state = 1 ORDER BY decision LIMIT ?1")
-        .map_err(sql(operation))?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let rows = select.query_map([limit], |row| row.get::<_, String>(0));
-    let rows: rusqlite::Result<Vec<String>> = rows.and_then(Iterator::collect);
-    let keys = rows.map_err(sql(operation))?.into_iter();
-    keys.map(|key| Ok(IdempotencyKey::new(key)?)).collect()
+    let select = "SELECT key FROM pay_spend WHERE state = 1 ORDER BY decision LIMIT ?1";
+    keys(tx, select, limit)
 }
 
 pub(super) fn find(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Spend> {

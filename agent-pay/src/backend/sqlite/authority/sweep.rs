@@ -5,7 +5,8 @@ use agent_core::{Amount, IdempotencyKey, Timestamp};
 use rusqlite::params;
 
 use super::super::book::TxBook;
-use super::nodes::{number, run};
+use super::super::statement::run;
+use super::nodes::number;
 use super::{end, hold};
 use crate::account::{Account, AccountName};
 use crate::batch::{Batch, Entry, TransferKind};
