@@ -21,6 +21,23 @@ use agent_pay::authority::{
 use agent_pay::backend::{SqliteAuthority, SqliteLedger};
 use agent_pay::{BudgetPath, Ledger};
 
+/// A team of two: one spends alone up to a line, the other always asks.
+pub(crate) const TREE: &str = r#"
+[node.acme]
+limits = ["100.00 USD lifetime", "40.00 USD per_transaction"]
+first_payee = "allow"
+approvers = ["human:alice"]
+
+[node."acme/team"]
+limits = ["50.00 USD lifetime"]
+
+[node."acme/team/a"]
+alone_up_to = "5.00 USD"
+
+[node."acme/team/b"]
+alone_up_to = "0 USD"
+"#;
+
 pub(crate) struct Shop {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) authority: SqliteAuthority,

@@ -10,5 +10,7 @@ mod house;
 #[path = "../common/peer.rs"]
 mod peer;
 mod peers;
+mod refusing;
 mod selling;
+mod terms;
 mod wire;
