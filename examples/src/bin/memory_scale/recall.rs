@@ -75,7 +75,8 @@ impl Sides<'_> {
                 n_all += wanted.len();
             }
             let permille = n_found * 1_000 / n_all.max(1);
-            println!("recall@{HITS} {what}{when}  .{permille:03} of {n_all}");
+            let (whole, part) = (permille / 1_000, permille % 1_000);
+            println!("recall@{HITS} {what}{when}  {whole}.{part:03} of {n_all}");
         }
         Ok(())
     }
