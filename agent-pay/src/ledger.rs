@@ -298,7 +298,8 @@ pub trait LedgerExt: Ledger {
     ///
     /// # Errors
     /// `NotFound` for an unknown key, `Invalid` if nothing is posted, `Exhausted` if a guarded
-    /// account has passed on what it got.
+    /// account has passed on what it got, `Conflict` ([`Error::KeyReused`]) if it was taken back
+    /// before more of it was captured: that more is not taken back by this.
     ///
     /// # Cancel safety
     /// Atomic: repeating it is harmless.

@@ -99,7 +99,8 @@ enum Fate {
 struct Known {
     body: (Vec<Line>, Option<u64>),
     fate: Fate,
-    is_reversed: bool,
+    /// What was taken back.
+    reversed: Option<Vec<Line>>,
 }
 
 #[derive(Default)]
@@ -162,7 +163,7 @@ impl Model {
             Known {
                 body,
                 fate,
-                is_reversed: false,
+                reversed: None,
             },
         );
         Code::Ok
@@ -229,8 +230,11 @@ impl Model {
         if moved.is_empty() {
             return Code::Invalid;
         }
-        if known.is_reversed {
-            return Code::Exists;
+        match &known.reversed {
+            Some(before) if *before == moved => return Code::Exists,
+            // More was captured since: the same key would take back something else.
+            Some(_) => return Code::ExistsWithDifferent,
+            None => {}
         }
         let mut sums = self.sums;
         for (debit, credit, units, _) in moved.iter().rev() {
@@ -243,7 +247,7 @@ impl Model {
         }
         self.sums = sums;
         if let Some(known) = self.known.get_mut(&id) {
-            known.is_reversed = true;
+            known.reversed = Some(moved);
         }
         Code::Ok
     }
