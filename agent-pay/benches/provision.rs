@@ -74,17 +74,14 @@ async fn ready(what: &str, offer: &str, estate: &Estate, between: impl AsyncFn()
     println!("{what}: ready p50 {p50} us, p95 {p95} us");
 }
 
-async fn sqlite() {
+async fn sqlite(what: &str, n_warm: usize) {
     let dir = tempfile::tempdir().unwrap();
-    let databases = SqliteDatabases::new(dir.path(), vec![plan()]);
-    let estate = estate(dir.path(), Arc::new(databases)).await;
-    ready(
-        "SQLite database",
-        SqliteDatabases::OFFER,
-        &estate,
-        async || (),
-    )
-    .await;
+    let databases = SqliteDatabases::new(dir.path(), vec![plan()]).with_n_warm(n_warm);
+    let estate = estate(dir.path(), Arc::new(databases.clone())).await;
+    let fill = async || {
+        databases.fill().await.unwrap();
+    };
+    ready(what, SqliteDatabases::OFFER, &estate, fill).await;
 }
 
 #[cfg(feature = "postgres")]
@@ -112,7 +109,8 @@ fn main() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        sqlite().await;
+        sqlite("SQLite database, made when ordered", 0).await;
+        sqlite("SQLite database, made ahead", 1).await;
         #[cfg(feature = "postgres")]
         {
             postgres("PostgreSQL database, created when ordered", 0).await;

@@ -1,29 +1,35 @@
 //! SQLite databases in a directory of the host.
 
-use std::fs::{File, OpenOptions};
+mod file;
+
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind as IoKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agent_core::{ErrorKind, Retry};
 use async_trait::async_trait;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use super::{
     Blocker, BlockerCode, CredentialName, Inspected, Offer, Plan, Provisioner, ResourceName, Spec,
     Vault,
 };
 use crate::error::{Error, Result};
+use file::{failed, fall_asleep, io, is_ours, make, open, pragma, remove};
 
 const NAME: &str = "sqlite";
-/// Marks a file as one of this provisioner (`AgDp`), so that another is never taken for it.
-const APPLICATION_ID: i32 = 0x4167_4470;
 /// What the name of a database that can be used ends with.
 const AWAKE: &str = "db";
 /// What the name of one that sleeps ends with: whoever has the path finds nothing there.
 const ASLEEP: &str = "asleep";
 /// What the name of one ends with that is being made: under its own name it is whole.
 const MAKING: &str = "making";
+/// What the name of one ends with that was made ahead.
+const AHEAD: &str = "ahead";
+/// What keeps two from making databases ahead in one directory.
+const AHEAD_LOCK: &str = "ahead.lock";
 
 /// Makes SQLite databases, a file each, in one directory.
 ///
@@ -34,6 +40,10 @@ const MAKING: &str = "making";
 /// and nothing can open it by the path of the credential. That is refused while anybody has it
 /// open.
 ///
+/// # Speed
+/// A new file waits for the disk with its bytes and with its name. Where that is too slow,
+/// [`Self::fill`] makes empty databases ahead, and creating one renames it.
+///
 /// # Quota
 /// [`Self::connect`] opens a database so that it cannot grow beyond its plan. SQLite keeps such a
 /// limit with the connection and not in the file: what opens the path by other means is only
@@ -43,11 +53,12 @@ pub struct SqliteDatabases {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     dir: PathBuf,
     offer: Offer,
     n_max: usize,
+    n_warm: usize,
 }
 
 impl SqliteDatabases {
@@ -65,6 +76,7 @@ impl SqliteDatabases {
                 dir: dir.into(),
                 offer: Offer::new(Self::OFFER, description, plans),
                 n_max: Self::N_MAX,
+                n_warm: 0,
             }),
         }
     }
@@ -72,10 +84,35 @@ impl SqliteDatabases {
     /// Sets the most databases of the directory. Default: 10,000.
     #[must_use]
     pub fn with_n_max(self, n_max: usize) -> Self {
-        let (dir, offer) = (self.inner.dir.clone(), self.inner.offer.clone());
+        self.with(|inner| inner.n_max = n_max)
+    }
+
+    /// Sets how many empty databases [`Self::fill`] keeps ahead, beside those that were ordered. Each
+    /// takes 4 KiB of disk. Default: none.
+    #[must_use]
+    pub fn with_n_warm(self, n_warm: usize) -> Self {
+        self.with(|inner| inner.n_warm = n_warm)
+    }
+
+    fn with(self, set: impl FnOnce(&mut Inner)) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.inner);
+        set(&mut inner);
         Self {
-            inner: Arc::new(Inner { dir, offer, n_max }),
+            inner: Arc::new(inner),
         }
+    }
+
+    /// Makes empty databases ahead until there are as many as were asked for, and returns how many it
+    /// made; none while another fills the same directory. Call it when there is time, after each
+    /// creation for example.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    ///
+    /// # Cancel safety
+    /// Safe to drop: it goes on, and what a crash cut off the next call makes anew.
+    pub async fn fill(&self) -> Result<usize> {
+        self.blocking(Inner::fill).await
     }
 
     /// Opens a database within the quota of a plan. It blocks: call it where that is allowed.
@@ -126,15 +163,66 @@ impl Inner {
         if is_ours(&asleep)? && !is_ours(&path)? {
             std::fs::rename(&asleep, &path).map_err(io("wake a database"))?;
         }
-        if !is_ours(&path)? {
-            let making = self.path(name, MAKING)?;
-            // What a creation that was cut off left.
-            remove(&making)?;
-            make(&making)?;
-            std::fs::rename(&making, &path).map_err(io("name a database"))?;
+        if !is_ours(&path)? && !self.claim(&path)? {
+            self.make(&name.to_string(), &path)?;
         }
         self.sync_names()?;
         Ok(path)
+    }
+
+    /// Makes a database under another name first, so that under its own it is whole.
+    fn make(&self, name: &str, path: &Path) -> Result<()> {
+        let making = self.dir()?.join(format!("{name}.{MAKING}"));
+        // What a creation that was cut off left.
+        remove(&making)?;
+        make(&making)?;
+        std::fs::rename(&making, path).map_err(io("name a database"))
+    }
+
+    /// Lists the names of what is made ahead. No resource's name has a `-`.
+    fn ahead(&self) -> Result<impl Iterator<Item = (String, PathBuf)>> {
+        let dir = self.dir()?;
+        Ok((0..self.n_warm).map(move |n| {
+            let name = format!("warm-{n}");
+            let path = dir.join(format!("{name}.{AHEAD}"));
+            (name, path)
+        }))
+    }
+
+    fn fill(&self) -> Result<usize> {
+        let lock = self.dir()?.join(AHEAD_LOCK);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false);
+        let lock = options.open(lock).map_err(io("open a lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(0),
+            Err(TryLockError::Error(error)) => return Err(io("take a lock")(error)),
+        }
+        let mut n_made = 0_usize;
+        for (name, path) in self.ahead()? {
+            if !is_ours(&path)? {
+                self.make(&name, &path)?;
+                n_made = n_made.saturating_add(1);
+            }
+        }
+        Ok(n_made)
+    }
+
+    /// Gives a database that was made ahead another name and returns whether there was one: of two
+    /// that take the same, one finds it gone.
+    fn claim(&self, path: &Path) -> Result<bool> {
+        for (_name, ahead) in self.ahead()? {
+            if !is_ours(&ahead).unwrap_or(false) {
+                continue;
+            }
+            match std::fs::rename(&ahead, path) {
+                Ok(()) => return Ok(true),
+                Err(error) if error.kind() == IoKind::NotFound => {}
+                Err(error) => return Err(io("name a database")(error)),
+            }
+        }
+        Ok(false)
     }
 
     fn alter(&self, name: &ResourceName, is_awake: bool) -> Result<()> {
@@ -175,19 +263,38 @@ impl Inner {
     }
 
     fn list(&self) -> Result<Vec<ResourceName>> {
-        let mut names = std::collections::BTreeSet::new();
+        let ours = |(_name, path): &(_, PathBuf)| is_ours(path).unwrap_or(false);
+        let names = self.named()?.into_iter().filter(ours);
+        let names: BTreeSet<_> = names.map(|(name, _path)| name).collect();
+        Ok(names.into_iter().collect())
+    }
+
+    /// Lists the files that are called as databases are, without opening them.
+    fn named(&self) -> Result<Vec<(ResourceName, PathBuf)>> {
+        let mut named = Vec::new();
         for entry in std::fs::read_dir(&self.dir).map_err(io("list the directory"))? {
             let path = entry.map_err(io("list the directory"))?.path();
             let end = path.extension().and_then(|end| end.to_str());
             let name = path.file_stem().and_then(|name| name.to_str());
             if let (Some(AWAKE | ASLEEP), Some(name)) = (end, name)
                 && let Ok(name) = ResourceName::new(name)
-                && is_ours(&path).unwrap_or(false)
             {
-                names.insert(name);
+                named.push((name, path));
             }
         }
-        Ok(names.into_iter().collect())
+        Ok(named)
+    }
+
+    /// Counts the databases if another of this name would be one too many.
+    fn too_many(&self, name: &ResourceName) -> Result<Option<usize>> {
+        // Files of others count for nothing, but as long as all together are few enough none has to
+        // be opened to see whose it is.
+        if self.named()?.len() < self.n_max {
+            return Ok(None);
+        }
+        let names = self.list()?;
+        let is_full = names.len() >= self.n_max && !names.contains(name);
+        Ok(is_full.then_some(names.len()))
     }
 
     fn blockers(&self, spec: &Spec) -> Vec<Blocker> {
@@ -196,17 +303,14 @@ impl Inner {
             let remedy = "name a directory this process may write";
             Blocker::new(BlockerCode::DirectoryUnusable, found, remedy)
         };
-        match self.list() {
+        match self.too_many(&spec.name) {
             Err(error) => found.push(unusable(error.to_string())),
-            Ok(names) => {
-                if names.len() >= self.n_max && !names.contains(&spec.name) {
-                    found.push(Blocker::new(
-                        BlockerCode::LimitReached,
-                        format!("there are {} databases of {}", names.len(), self.n_max),
-                        "remove one, or raise the limit",
-                    ));
-                }
-            }
+            Ok(None) => {}
+            Ok(Some(n)) => found.push(Blocker::new(
+                BlockerCode::LimitReached,
+                format!("there are {n} databases of {}", self.n_max),
+                "remove one, or raise the limit",
+            )),
         }
         let is_writable =
             std::fs::metadata(&self.dir).is_ok_and(|about| !about.permissions().readonly());
@@ -242,105 +346,6 @@ impl Inner {
             }
         }
         Ok(None)
-    }
-}
-
-/// Folds the log into the file and renames it while nobody else has it open.
-fn fall_asleep(name: &ResourceName, path: &Path, asleep: &Path) -> Result<()> {
-    let in_use = |_busy| Error::ResourceInUse { name: name.clone() };
-    let connection = open(path)?;
-    connection
-        .busy_timeout(std::time::Duration::ZERO)
-        .map_err(failed("set the time limit for locks"))?;
-    // Leaving the log needs the file for oneself: SQLite refuses it while others are connected.
-    let mode: String = connection
-        .query_row("PRAGMA journal_mode=DELETE", [], |row| row.get(0))
-        .map_err(in_use)?;
-    if mode != "delete" {
-        return Err(Error::ResourceInUse { name: name.clone() });
-    }
-    connection
-        .execute_batch("PRAGMA locking_mode=EXCLUSIVE; BEGIN EXCLUSIVE")
-        .map_err(in_use)?;
-    std::fs::rename(path, asleep).map_err(io("put a database to sleep"))
-}
-
-/// Returns whether a database of this provisioner is there.
-fn is_ours(path: &Path) -> Result<bool> {
-    let about = match std::fs::symlink_metadata(path) {
-        Ok(about) => about,
-        Err(error) if error.kind() == IoKind::NotFound => return Ok(false),
-        Err(error) => return Err(io("look at a file")(error)),
-    };
-    if !about.is_file() {
-        return Err(taken("something that is no file has its name"));
-    }
-    match pragma::<i32>(&open(path)?, "application_id") {
-        Ok(APPLICATION_ID) => Ok(true),
-        _ => Err(taken("another program's file has its name")),
-    }
-}
-
-fn taken(found: &'static str) -> Error {
-    Error::blocked(vec![Blocker::new(
-        BlockerCode::NameTaken,
-        found,
-        "choose another name",
-    )])
-}
-
-/// Makes a database that is durable when this returns: its bytes wait for the disk once, not with
-/// each of SQLite's steps.
-fn make(path: &Path) -> Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path).map_err(io("create a file"))?;
-    let connection = open(path)?;
-    connection
-        .execute_batch(&format!(
-            "PRAGMA synchronous=OFF; PRAGMA journal_mode=WAL; PRAGMA application_id={APPLICATION_ID}"
-        ))
-        .map_err(failed("make a database"))?;
-    // Moves the log into the file.
-    drop(connection);
-    file.sync_all().map_err(io("make a database durable"))
-}
-
-fn remove(path: &Path) -> Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != IoKind::NotFound => Err(io("remove a file")(error)),
-        _ => Ok(()),
-    }
-}
-
-fn open(path: &Path) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX
-        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    Connection::open_with_flags(path, flags).map_err(failed("open a database"))
-}
-
-fn pragma<T: rusqlite::types::FromSql>(connection: &Connection, name: &str) -> Result<T> {
-    connection
-        .pragma_query_value(None, name, |row| row.get(0))
-        .map_err(failed("read a setting"))
-}
-
-fn failed(operation: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
-    move |error| Error::backend(NAME, operation, ErrorKind::Unavailable, Retry::Safe, error)
-}
-
-fn io(operation: &'static str) -> impl FnOnce(std::io::Error) -> Error {
-    move |error| {
-        let kind = match error.kind() {
-            IoKind::NotFound => ErrorKind::NotFound,
-            IoKind::PermissionDenied => ErrorKind::Denied,
-            IoKind::StorageFull | IoKind::QuotaExceeded => ErrorKind::Exhausted,
-            _ => ErrorKind::Unavailable,
-        };
-        Error::backend(NAME, operation, kind, Retry::Safe, error)
     }
 }
 

@@ -31,7 +31,7 @@ async fn open(dir: &Path) -> (Estate, SqliteDatabases, SqliteLedger) {
     let authority = SqliteAuthority::open(db.clone()).await.unwrap();
     let book = POLICY.parse().unwrap();
     authority.apply(book, Principal::host()).await.unwrap();
-    let databases = SqliteDatabases::new(dir.join("made"), plans());
+    let databases = SqliteDatabases::new(dir.join("made"), plans()).with_n_warm(2);
     let vault = Arc::new(MemoryVault::new());
     let estate = Estate::open(authority, Arc::new(databases.clone()), vault, env.clock);
     let estate = estate.await.unwrap().with_lease(Duration::from_millis(200));
@@ -60,8 +60,12 @@ fn child() {
         .enable_all()
         .build();
     runtime.unwrap().block_on(async {
-        let (estate, _databases, _ledger) = open(Path::new(&dir)).await;
+        let (estate, databases, _ledger) = open(Path::new(&dir)).await;
         for n in 0.. {
+            // Some are made ahead, some when they are ordered.
+            if n % 4 == 0 {
+                databases.fill().await.unwrap();
+            }
             let made = estate.provision(order(&round, n)).await.unwrap();
             let made = made.into_resource().unwrap();
             if n % 3 == 2 {

@@ -12,8 +12,22 @@ use rusqlite::Connection;
 use super::{plans, resource};
 
 async fn make() -> ProvisionerSubject {
+    subject(0).await
+}
+
+/// All laws hold for databases that were made ahead.
+mod warm {
+    async fn make() -> agent_pay::conformance::ProvisionerSubject {
+        super::subject(3).await
+    }
+
+    agent_pay::provisioner_conformance!(make);
+}
+
+async fn subject(n_warm: usize) -> ProvisionerSubject {
     let dir = tempfile::tempdir().unwrap();
-    let databases = SqliteDatabases::new(dir.path(), plans());
+    let databases = SqliteDatabases::new(dir.path(), plans()).with_n_warm(n_warm);
+    assert_eq!(databases.fill().await.unwrap(), n_warm);
     let opens = async |path: &str| {
         let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
         let connection = Connection::open_with_flags(path, flags)?;
@@ -143,4 +157,44 @@ async fn every_blocker_is_listed_at_once() {
     let found = databases.preflight(&spec("two", 0)).await.unwrap();
     let codes: Vec<&str> = found.iter().map(|b| b.code.as_str()).collect();
     assert_eq!(codes, ["LIMIT_REACHED", "NAME_TAKEN"]);
+}
+
+#[tokio::test]
+async fn what_is_made_ahead_is_given_to_one_and_is_nobodys_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let databases = SqliteDatabases::new(dir.path(), plans()).with_n_warm(2);
+    let vault = MemoryVault::new();
+    // What a crash left of one that was being made.
+    std::fs::write(dir.path().join("warm-0.making"), "half").unwrap();
+    assert_eq!(databases.fill().await.unwrap(), 2);
+    assert_eq!(databases.fill().await.unwrap(), 0);
+    assert_eq!(databases.list().await.unwrap(), []);
+    let n_ahead = || {
+        let files = std::fs::read_dir(dir.path()).unwrap();
+        let ends = files.filter_map(|file| file.unwrap().path().extension().map(ToOwned::to_owned));
+        ends.filter(|end| end == "ahead").count()
+    };
+    assert_eq!(n_ahead(), 2);
+    let names: Vec<String> = (0..4).map(|n| format!("r{n}")).collect();
+    let create = async |name: &String| {
+        databases.create(&spec(name, 0), &vault).await.unwrap();
+        let connection = databases.connect(&resource(name), &plans().swap_remove(1));
+        let connection = connection.unwrap();
+        connection.execute_batch("CREATE TABLE t (x)").unwrap();
+    };
+    // At the same time: two get one each, two have theirs made.
+    tokio::join!(
+        create(&names[0]),
+        create(&names[1]),
+        create(&names[2]),
+        create(&names[3])
+    );
+    assert_eq!(databases.list().await.unwrap().len(), 4);
+    assert_eq!(n_ahead(), 0);
+    // A file of somebody else in its place is neither taken nor overwritten.
+    std::fs::write(dir.path().join("warm-0.ahead"), "precious").unwrap();
+    assert!(databases.fill().await.is_err());
+    databases.create(&spec("own", 0), &vault).await.unwrap();
+    let kept = std::fs::read_to_string(dir.path().join("warm-0.ahead"));
+    assert_eq!(kept.unwrap(), "precious");
 }
