@@ -2,7 +2,8 @@
 //! transaction for each, and as ledger and tree grow.
 //!
 //! `cargo bench -p agent-pay --bench authority`; with `-- --large` to 1,000,000 transfers; with
-//! `-- --pairs` 20,000 authorizations and their captures and nothing else, to count instructions.
+//! `-- --pairs` 20,000 authorizations and their captures and nothing else, to count instructions; with
+//! `-- --callers` only what many callers get.
 
 #![expect(
     clippy::unwrap_used,
@@ -196,7 +197,12 @@ async fn alone() {
 
 /// Authorizations a second of so many callers; behind a gate, each waits for the one before, which
 /// is one transaction for each.
-async fn callers(n_callers: u64, durability: Durability, is_gated: bool, n_each: u64) -> u128 {
+async fn callers(
+    n_callers: u64,
+    durability: Durability,
+    is_gated: bool,
+    n_each: u64,
+) -> (u128, String) {
     let dir = tempfile::tempdir().unwrap();
     let authority = open(&dir, durability, 100).await;
     let gate = Arc::new(tokio::sync::Semaphore::new(if is_gated {
@@ -204,7 +210,7 @@ async fn callers(n_callers: u64, durability: Durability, is_gated: bool, n_each:
     } else {
         1_024
     }));
-    let clock = SystemClock::new();
+    let (clock, before) = (SystemClock::new(), Processor::now());
     let mut tasks = tokio::task::JoinSet::new();
     for caller in 0..n_callers {
         let (authority, gate) = (authority.clone(), Arc::clone(&gate));
@@ -223,14 +229,16 @@ async fn callers(n_callers: u64, durability: Durability, is_gated: bool, n_each:
         });
     }
     tasks.join_all().await;
-    u128::from(n_callers * n_each) * 1_000_000 / clock.monotonic().as_micros().max(1)
+    let used = Processor::now().since(before, n_callers * n_each);
+    let each = u128::from(n_callers * n_each) * 1_000_000 / clock.monotonic().as_micros().max(1);
+    (each, used)
 }
 
-async fn pairs_per_second(n_callers: u64, durability: Durability) -> u128 {
+async fn pairs_per_second(n_callers: u64, durability: Durability) {
     const EACH: u64 = 60;
     let dir = tempfile::tempdir().unwrap();
     let authority = open(&dir, durability, 100).await;
-    let clock = SystemClock::new();
+    let (clock, before) = (SystemClock::new(), Processor::now());
     let mut tasks = tokio::task::JoinSet::new();
     for caller in 0..n_callers {
         let authority = authority.clone();
@@ -249,7 +257,53 @@ async fn pairs_per_second(n_callers: u64, durability: Durability) -> u128 {
         });
     }
     tasks.join_all().await;
-    u128::from(n_callers * EACH) * 1_000_000 / clock.monotonic().as_micros().max(1)
+    let used = Processor::now().since(before, n_callers * EACH);
+    let pairs = u128::from(n_callers * EACH) * 1_000_000 / clock.monotonic().as_micros().max(1);
+    println!(
+        "{n_callers} callers, {durability:?}: {pairs} authorize+capture pairs/s, {used} a pair"
+    );
+}
+
+/// Processor time, which other load on the machine changes little: of the newest writer, and of the
+/// whole process.
+#[derive(Clone, Copy)]
+struct Processor {
+    writer_ns: u64,
+    all_ns: u64,
+}
+
+impl Processor {
+    fn now() -> Self {
+        let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
+        let mut tasks: Vec<_> = tasks.flatten().map(|task| task.path()).collect();
+        tasks.sort_by_key(|path| path.file_name().map(|name| (name.len(), name.to_owned())));
+        let (mut writer_ns, mut all_ns) = (0, 0);
+        for task in tasks {
+            let read = |name: &str| std::fs::read_to_string(task.join(name)).unwrap_or_default();
+            let stat = read("schedstat");
+            let ns: u64 = stat
+                .split(' ')
+                .next()
+                .and_then(|ns| ns.parse().ok())
+                .unwrap_or(0);
+            if read("comm").starts_with("agent-store-wri") {
+                writer_ns = ns;
+            } else {
+                all_ns += ns;
+            }
+        }
+        all_ns += writer_ns;
+        Self { writer_ns, all_ns }
+    }
+
+    fn since(self, before: Self, n: u64) -> String {
+        let each = |now: u64, before: u64| now.saturating_sub(before) / n;
+        format!(
+            "writer {} ns, all threads {} ns",
+            each(self.writer_ns, before.writer_ns),
+            each(self.all_ns, before.all_ns)
+        )
+    }
 }
 
 fn main() {
@@ -261,17 +315,19 @@ fn main() {
     runtime.block_on(async {
         alone().await;
         for round in 0..3 {
-            let one_by_one = callers(128, Durability::PowerLoss, true, 4).await;
-            let together = callers(128, Durability::PowerLoss, false, 60).await;
+            let (one_by_one, _used) = callers(128, Durability::PowerLoss, true, 4).await;
+            let (together, used) = callers(128, Durability::PowerLoss, false, 60).await;
             println!(
                 "128 callers, durable, round {round}: {together}/s together, {one_by_one}/s one \
-                 transaction each, {}x",
+                 transaction each, {}x; {used} a hold",
                 together / one_by_one.max(1)
             );
         }
         for durability in [Durability::PowerLoss, Durability::ProcessKill] {
-            let pairs = pairs_per_second(128, durability).await;
-            println!("128 callers, {durability:?}: {pairs} authorize+capture pairs/s");
+            pairs_per_second(128, durability).await;
+        }
+        if std::env::args().any(|argument| argument == "--callers") {
+            return;
         }
         budgets().await;
         growth(if is_large { 1_000_000 } else { 100_000 }).await;

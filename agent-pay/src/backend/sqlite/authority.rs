@@ -4,8 +4,10 @@
 //! with the row that says what it is for. After an error the caller's write must fail too.
 
 mod approve;
+mod desk;
 mod end;
 mod escrow;
+mod gather;
 mod hold;
 mod nodes;
 mod record;
@@ -26,6 +28,8 @@ use crate::authority::{
 use crate::budget::BudgetPath;
 use crate::error::Result;
 
+use gather::Gather;
+
 pub use approve::{approval, open_requests, vote};
 pub use end::{capture, release, submit};
 pub use escrow::{accept_milestone, decide_milestone, dispute_milestone, open_escrow};
@@ -42,6 +46,7 @@ pub use sweep::sweep;
 pub struct SqliteAuthority {
     db: Db,
     cache: Arc<PolicyCache>,
+    gather: Arc<Gather>,
 }
 
 impl SqliteAuthority {
@@ -54,9 +59,12 @@ impl SqliteAuthority {
     /// Atomic.
     pub async fn open(db: Db) -> Result<Self> {
         super::migrate(&db).await?;
+        let cache = Arc::new(PolicyCache::default());
+        let gather = Gather::new(db.clone(), Arc::clone(&cache));
         Ok(Self {
             db,
-            cache: Arc::new(PolicyCache::default()),
+            cache,
+            gather: Arc::new(gather),
         })
     }
 
@@ -152,9 +160,9 @@ impl SqliteAuthority {
     /// # Cancel safety
     /// Atomic: after a lost answer repeat it with the same intent.
     pub async fn authorize(&self, intent: Intent) -> Result<Authorization> {
-        let cache = Arc::clone(&self.cache);
         let checked = hold::Checked::of(&intent)?;
-        self.write(move |tx| hold::authorize_checked(tx, &cache, &intent, &checked))
+        self.gather
+            .ask(move |desk| hold::authorize_at(desk, &intent, &checked))
             .await
     }
 
@@ -186,7 +194,9 @@ impl SqliteAuthority {
     /// # Cancel safety
     /// Atomic.
     pub async fn submit(&self, key: IdempotencyKey) -> Result<SpendHold> {
-        self.write(move |tx| submit(tx, &key)).await
+        self.gather
+            .ask(move |desk| end::submit_at(desk.tx, &key))
+            .await
     }
 
     /// Posts what was spent and releases the rest.
@@ -198,7 +208,9 @@ impl SqliteAuthority {
     /// # Cancel safety
     /// Atomic.
     pub async fn capture(&self, key: IdempotencyKey, actual: Amount) -> Result<SpendHold> {
-        self.write(move |tx| capture(tx, &key, actual)).await
+        self.gather
+            .ask(move |desk| end::capture_at(desk, &key, actual))
+            .await
     }
 
     /// Releases what is held. Releasing again is harmless.
@@ -209,7 +221,9 @@ impl SqliteAuthority {
     /// # Cancel safety
     /// Atomic.
     pub async fn release(&self, key: IdempotencyKey) -> Result<SpendHold> {
-        self.write(move |tx| release(tx, &key)).await
+        self.gather
+            .ask(move |desk| end::release_at(desk, &key))
+            .await
     }
 
     /// Sets part of what was captured aside for a refund that a rail is to make. Call it before the

@@ -1,15 +1,21 @@
 //! The storage primitives of the ledger over a transaction of the store.
 
+mod known;
+mod row;
+
 use std::cell::{Cell, RefCell};
 
 use agent_core::store::{Tx, sql};
 use agent_core::{Asset, Digest, IdempotencyKey, Timestamp};
 use rusqlite::{OptionalExtension, Params, Row, params};
 
-use crate::account::{Account, AccountName, Balances, Guard};
-use crate::batch::TransferKind;
+use crate::account::{Account, AccountName};
 use crate::error::{Error, Result};
-use crate::journal::{BatchRow, Book, Commit, Head, Origin, TransferRow};
+use crate::journal::{BatchRow, Book, Commit, Head, TransferRow};
+use known::Known;
+use row::{column, head};
+
+pub(super) use row::{AssetText, account, batch, number, stored, transfer};
 
 pub(super) const ACCOUNT: &str = "SELECT id, asset, name, guard, opened_in, debits_pending, \
      debits_posted, credits_pending, credits_posted FROM pay_account";
@@ -33,38 +39,47 @@ pub(super) const TRANSFERS: &str =
 const TRANSFERS_OF: &str = "SELECT id, batch, debit, credit, units, kind, hold FROM pay_transfer \
      WHERE id >= ?1 AND id < ?2 ORDER BY id";
 
-/// The most accounts a book remembers: those of a spend through all levels, and few enough that a
-/// search through them beats a statement.
-const KNOWN_MAX: usize = 48;
-
 /// A transaction as the journal sees it. It remembers the head and the accounts it has read and
 /// written, so while it lives nothing else may write to the ledger.
 pub(super) struct TxBook<'a, 'c> {
     tx: &'a Tx<'c>,
     head: Cell<Option<Head>>,
-    known: RefCell<Vec<Account>>,
+    known: RefCell<Known>,
+    is_deferred: bool,
+    /// Whether something waits to be written.
+    is_behind: bool,
 }
 
 impl<'a, 'c> TxBook<'a, 'c> {
-    pub(super) const fn new(tx: &'a Tx<'c>) -> Self {
+    /// Writes everything at once.
+    pub(super) fn new(tx: &'a Tx<'c>) -> Self {
         Self {
             tx,
             head: Cell::new(None),
-            known: RefCell::new(Vec::new()),
+            known: RefCell::default(),
+            is_deferred: false,
+            is_behind: false,
         }
     }
 
-    fn known(&self, is_it: impl Fn(&Account) -> bool) -> Option<Account> {
-        self.known.borrow().iter().find(|a| is_it(a)).cloned()
+    /// Writes balances and the head only with [`Self::flush`], so that those which many batches
+    /// change are written once.
+    pub(super) fn deferred(tx: &'a Tx<'c>) -> Self {
+        Self {
+            is_deferred: true,
+            ..Self::new(tx)
+        }
     }
 
-    fn learn(&self, account: &Account) {
-        let mut known = self.known.borrow_mut();
-        if let Some(before) = known.iter_mut().find(|a| a.id == account.id) {
-            before.clone_from(account);
-        } else if known.len() < KNOWN_MAX {
-            known.push(account.clone());
+    /// Writes what waits. Without it the transaction must not be kept.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        if !std::mem::take(&mut self.is_behind) {
+            return Ok(());
         }
+        let changed = self.known.get_mut().take_changed();
+        self.put_balances(&changed)?;
+        let head = self.head.get();
+        self.put_head(&head.ok_or_else(|| Error::corrupt("the head is missing"))?)
     }
 
     /// Runs a statement that changes exactly one row.
@@ -157,22 +172,26 @@ impl Book for TxBook<'_, '_> {
     }
 
     fn account_by_name(&self, asset: Asset, name: &AccountName) -> Result<Option<Account>> {
-        if let Some(known) = self.known(|a| a.asset == asset && a.name == *name) {
-            return Ok(Some(known));
+        if let Some(known) = self.known.borrow().by_name(asset, name) {
+            return Ok(Some(known.clone()));
         }
         let asset = AssetText::of(asset);
         let values = params![asset.as_str(), name.as_str()];
         let found = self.one(ACCOUNT_BY_NAME, values, account, "find an account")?;
-        found.iter().for_each(|account| self.learn(account));
+        found
+            .iter()
+            .for_each(|account| self.known.borrow_mut().learn(account));
         Ok(found)
     }
 
     fn account(&self, id: u64) -> Result<Account> {
-        if let Some(known) = self.known(|a| a.id == id) {
-            return Ok(known);
+        if let Some(known) = self.known.borrow().by_id(id) {
+            return Ok(known.clone());
         }
         let found = self.one(ACCOUNT_BY_ID, [stored(id)?], account, "read an account")?;
-        found.iter().for_each(|account| self.learn(account));
+        found
+            .iter()
+            .for_each(|account| self.known.borrow_mut().learn(account));
         found.ok_or_else(|| Error::corrupt(format!("account {id} is missing")))
     }
 
@@ -215,26 +234,25 @@ impl Book for TxBook<'_, '_> {
         self.put_transfers(commit.transfers)?;
         for account in commit.opened {
             self.put_account(account)?;
-            self.learn(account);
         }
-        self.put_balances(commit.changed)?;
+        if !self.is_deferred {
+            self.put_balances(commit.changed)?;
+            self.put_head(&commit.head)?;
+        }
+        let known = self.known.get_mut();
+        commit
+            .opened
+            .iter()
+            .for_each(|account| known.learn(account));
         for account in commit.changed {
-            self.learn(account);
+            if self.is_deferred {
+                known.change(account);
+            } else {
+                known.learn(account);
+            }
         }
-        let head = commit.head;
-        self.change(
-            "UPDATE pay_head SET seq = ?1, n_transfers = ?2, n_accounts = ?3, at_ms = ?4, \
-             hash = ?5 WHERE one = 1",
-            params![
-                stored(head.seq)?,
-                stored(head.n_transfers)?,
-                stored(head.n_accounts)?,
-                head.at.as_unix_ms(),
-                head.hash.as_bytes(),
-            ],
-            "move the head",
-        )?;
-        self.head.set(Some(head));
+        self.head.set(Some(commit.head));
+        self.is_behind = self.is_deferred;
         Ok(())
     }
 }
@@ -280,6 +298,21 @@ impl TxBook<'_, '_> {
                 b.credits_posted,
             ],
             "open an account",
+        )
+    }
+
+    fn put_head(&self, head: &Head) -> Result<()> {
+        self.change(
+            "UPDATE pay_head SET seq = ?1, n_transfers = ?2, n_accounts = ?3, at_ms = ?4, \
+             hash = ?5 WHERE one = 1",
+            params![
+                stored(head.seq)?,
+                stored(head.n_transfers)?,
+                stored(head.n_accounts)?,
+                head.at.as_unix_ms(),
+                head.hash.as_bytes(),
+            ],
+            "move the head",
         )
     }
 
@@ -347,118 +380,4 @@ impl TxBook<'_, '_> {
         }
         Ok(())
     }
-}
-
-/// The stored text of an asset, without an allocation for the default scale.
-pub(super) struct AssetText(Asset, Option<String>);
-
-impl AssetText {
-    pub(super) fn of(asset: Asset) -> Self {
-        let is_plain = asset.scale() == Asset::SCALE_DEFAULT;
-        Self(asset, (!is_plain).then(|| asset.to_string()))
-    }
-
-    pub(super) fn as_str(&self) -> &str {
-        self.1.as_deref().unwrap_or_else(|| self.0.code())
-    }
-}
-
-/// Converts a number of this crate to SQLite's.
-pub(super) fn stored(number: u64) -> Result<i64> {
-    i64::try_from(number).map_err(|_range| Error::invalid("number", "it does not fit in 63 bits"))
-}
-
-fn column<T: rusqlite::types::FromSql>(row: &Row<'_>, at: usize) -> Result<T> {
-    Ok(row.get(at).map_err(sql("read a column"))?)
-}
-
-pub(super) fn number(row: &Row<'_>, at: usize) -> Result<u64> {
-    let number: i64 = column(row, at)?;
-    u64::try_from(number).map_err(|_sign| Error::corrupt("a stored number is negative"))
-}
-
-fn optional_number(row: &Row<'_>, at: usize) -> Result<Option<u64>> {
-    let number: Option<i64> = column(row, at)?;
-    let number = number.map(u64::try_from).transpose();
-    number.map_err(|_sign| Error::corrupt("a stored number is negative"))
-}
-
-fn text<'r>(row: &'r Row<'_>, at: usize) -> Result<&'r str> {
-    let value = row.get_ref(at).map_err(sql("read a column"))?;
-    value
-        .as_str()
-        .map_err(|e| Error::corrupt(format!("column {at}: {e}")))
-}
-
-pub(super) fn asset(row: &Row<'_>, at: usize) -> Result<Asset> {
-    text(row, at)?
-        .parse()
-        .map_err(|e| Error::corrupt(format!("a stored asset: {e}")))
-}
-
-fn code(row: &Row<'_>, at: usize) -> Result<u8> {
-    column(row, at)
-}
-
-fn head(row: &Row<'_>) -> Result<Head> {
-    Ok(Head::new(
-        number(row, 0)?,
-        number(row, 1)?,
-        number(row, 2)?,
-        Timestamp::from_unix_ms(column(row, 3)?),
-        Digest::from_bytes(column(row, 4)?),
-    ))
-}
-
-pub(super) fn batch(row: &Row<'_>) -> Result<BatchRow> {
-    let mut batch = BatchRow::new(
-        number(row, 0)?,
-        Digest::from_bytes(column(row, 2)?),
-        Origin::from_code(code(row, 3)?)?,
-        Timestamp::from_unix_ms(column(row, 5)?),
-        Digest::from_bytes(column(row, 9)?),
-    );
-    let key: Option<String> = column(row, 1)?;
-    batch.key = key
-        .map(IdempotencyKey::new)
-        .transpose()
-        .map_err(|e| Error::corrupt(format!("a stored key: {e}")))?;
-    batch.resolves = optional_number(row, 4)?;
-    let expires_ms: Option<i64> = column(row, 6)?;
-    batch.expires_at = expires_ms.map(Timestamp::from_unix_ms);
-    batch.first_transfer = number(row, 7)?;
-    batch.n_transfers = number(row, 8)?;
-    batch.memo = column(row, 10)?;
-    Ok(batch)
-}
-
-pub(super) fn transfer(row: &Row<'_>) -> Result<TransferRow> {
-    let transfer = TransferRow::new(
-        number(row, 0)?,
-        number(row, 1)?,
-        number(row, 2)?,
-        number(row, 3)?,
-        column(row, 4)?,
-        TransferKind::from_code(code(row, 5)?)?,
-    );
-    Ok(transfer.with_hold(optional_number(row, 6)?))
-}
-
-pub(super) fn account(row: &Row<'_>) -> Result<Account> {
-    let name = AccountName::new(text(row, 2)?)
-        .map_err(|e| Error::corrupt(format!("a stored account name: {e}")))?;
-    let balances = Balances::new(
-        column(row, 5)?,
-        column(row, 6)?,
-        column(row, 7)?,
-        column(row, 8)?,
-    );
-    Ok(Account::new(
-        number(row, 0)?,
-        asset(row, 1)?,
-        name,
-        Guard::from_code(code(row, 3)?)?,
-        number(row, 4)?,
-        balances,
-    ))
 }

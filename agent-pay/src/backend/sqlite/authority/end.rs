@@ -3,8 +3,8 @@
 use agent_core::store::Tx;
 use agent_core::{Amount, IdempotencyKey};
 
-use super::super::book::TxBook;
-use super::nodes;
+use super::desk::Desk;
+use super::nodes::PolicyCache;
 use super::row::{Spend, find, part_key, update};
 use super::sweep;
 use crate::authority::{Limit, SpendHold, SpendState};
@@ -16,6 +16,10 @@ use crate::journal::{self, Origin, TransferRow};
 /// # Errors
 /// As there.
 pub fn submit(tx: &mut Tx<'_>, key: &IdempotencyKey) -> Result<SpendHold> {
+    submit_at(tx, key)
+}
+
+pub(super) fn submit_at(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<SpendHold> {
     let mut spend = find(tx, key)?;
     spend.check_open(tx.now())?;
     if spend.state == SpendState::Held {
@@ -30,6 +34,16 @@ pub fn submit(tx: &mut Tx<'_>, key: &IdempotencyKey) -> Result<SpendHold> {
 /// # Errors
 /// As there.
 pub fn capture(tx: &mut Tx<'_>, key: &IdempotencyKey, actual: Amount) -> Result<SpendHold> {
+    let cache = PolicyCache::default();
+    Desk::with(tx, &cache, |desk| capture_at(desk, key, actual))
+}
+
+pub(super) fn capture_at(
+    desk: &mut Desk<'_, '_>,
+    key: &IdempotencyKey,
+    actual: Amount,
+) -> Result<SpendHold> {
+    let tx = desk.tx;
     let mut spend = find(tx, key)?;
     let units = actual.units_i64()?;
     let held = spend.amount(spend.units);
@@ -45,7 +59,7 @@ pub fn capture(tx: &mut Tx<'_>, key: &IdempotencyKey, actual: Amount) -> Result<
     spend.check_open(tx.now())?;
     let mut left = units;
     for part in 0..spend.n_parts {
-        left = left.saturating_sub(capture_part(tx, &spend, part, left)?);
+        left = left.saturating_sub(capture_part(desk, &spend, part, left)?);
     }
     if left != 0 {
         return Err(Error::corrupt(format!(
@@ -57,19 +71,18 @@ pub fn capture(tx: &mut Tx<'_>, key: &IdempotencyKey, actual: Amount) -> Result<
     spend.captured = units;
     update(tx, &spend)?;
     if units > 0 {
-        nodes::trust_payee(tx, &spend.node, &spend.payee)?;
+        desk.trust(&spend.node, &spend.payee)?;
     }
     Ok(spend.hold())
 }
 
 /// Captures at most `left` of a part and returns how much; nothing of it is released whole.
-fn capture_part(tx: &Tx<'_>, spend: &Spend, part: u32, left: i64) -> Result<i64> {
-    let mut book = TxBook::new(tx);
+fn capture_part(desk: &mut Desk<'_, '_>, spend: &Spend, part: u32, left: i64) -> Result<i64> {
     let n_counts = if part == 0 { spend.n_counts } else { 0 };
     let mut taken = 0;
     let count = Limit::count_asset()?;
     let (holds, _receipt) =
-        journal::resolve_by(&mut book, &part_key(&spend.key, part)?, |holds| {
+        journal::resolve_by(&mut desk.book, &part_key(&spend.key, part)?, |holds| {
             taken = holds.get(n_counts).map_or(0, |hold| hold.units.min(left));
             if taken == 0 {
                 return Ok((Origin::Voided, Vec::new()));
@@ -83,13 +96,13 @@ fn capture_part(tx: &Tx<'_>, spend: &Spend, part: u32, left: i64) -> Result<i64>
             };
             Ok((Origin::Captured, (0..holds.len()).map(one).collect()))
         })?;
-    unpark(tx, &holds)?;
+    unpark(desk, &holds)?;
     Ok(taken)
 }
 
-fn unpark(tx: &Tx<'_>, holds: &[TransferRow]) -> Result<()> {
+fn unpark(desk: &mut Desk<'_, '_>, holds: &[TransferRow]) -> Result<()> {
     match holds.first() {
-        Some(hold) => sweep::unpark(tx, hold.batch),
+        Some(hold) => sweep::unpark(desk, hold.batch),
         None => Ok(()),
     }
 }
@@ -99,6 +112,12 @@ fn unpark(tx: &Tx<'_>, holds: &[TransferRow]) -> Result<()> {
 /// # Errors
 /// As there.
 pub fn release(tx: &mut Tx<'_>, key: &IdempotencyKey) -> Result<SpendHold> {
+    let cache = PolicyCache::default();
+    Desk::with(tx, &cache, |desk| release_at(desk, key))
+}
+
+pub(super) fn release_at(desk: &mut Desk<'_, '_>, key: &IdempotencyKey) -> Result<SpendHold> {
+    let tx = desk.tx;
     let spend = find(tx, key)?;
     match spend.state {
         SpendState::Released | SpendState::Expired => Ok(spend.hold()),
@@ -106,29 +125,28 @@ pub fn release(tx: &mut Tx<'_>, key: &IdempotencyKey) -> Result<SpendHold> {
             .check_open(tx.now())
             .err()
             .unwrap_or_else(|| Error::corrupt("a captured spend is open"))),
-        SpendState::Held | SpendState::Submitted => end(tx, spend, Origin::Voided),
+        SpendState::Held | SpendState::Submitted => end(desk, spend, Origin::Voided),
     }
 }
 
 /// Releases a hold whose time is over.
-pub(super) fn expire(tx: &mut Tx<'_>, key: &IdempotencyKey) -> Result<()> {
-    let spend = find(tx, key)?;
-    end(tx, spend, Origin::Expired)?;
+pub(super) fn expire(desk: &mut Desk<'_, '_>, key: &IdempotencyKey) -> Result<()> {
+    let spend = find(desk.tx, key)?;
+    end(desk, spend, Origin::Expired)?;
     Ok(())
 }
 
-fn end(tx: &Tx<'_>, mut spend: Spend, origin: Origin) -> Result<SpendHold> {
-    let mut book = TxBook::new(tx);
+fn end(desk: &mut Desk<'_, '_>, mut spend: Spend, origin: Origin) -> Result<SpendHold> {
     for part in 0..spend.n_parts {
         let key = part_key(&spend.key, part)?;
         let how = |_holds: &[TransferRow]| Ok((origin, Vec::new()));
-        let (holds, _receipt) = journal::resolve_by(&mut book, &key, how)?;
-        unpark(tx, &holds)?;
+        let (holds, _receipt) = journal::resolve_by(&mut desk.book, &key, how)?;
+        unpark(desk, &holds)?;
     }
     spend.state = match origin {
         Origin::Expired => SpendState::Expired,
         _ => SpendState::Released,
     };
-    update(tx, &spend)?;
+    update(desk.tx, &spend)?;
     Ok(spend.hold())
 }

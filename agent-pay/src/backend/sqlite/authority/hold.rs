@@ -4,6 +4,7 @@ use agent_core::store::Tx;
 use agent_core::{Amount, Digest, IdempotencyKey, canonical_json};
 
 use super::super::book::TxBook;
+use super::desk::Desk;
 use super::nodes::PolicyCache;
 use super::row::{Spend, find, insert, part_key, read, update};
 use super::snapshot::{self, Sum, Taken};
@@ -50,16 +51,16 @@ impl Checked {
 /// # Errors
 /// As there.
 pub fn authorize(tx: &mut Tx<'_>, cache: &PolicyCache, intent: &Intent) -> Result<Authorization> {
-    authorize_checked(tx, cache, intent, &Checked::of(intent)?)
+    let checked = Checked::of(intent)?;
+    Desk::with(tx, cache, |desk| authorize_at(desk, intent, &checked))
 }
 
-pub(super) fn authorize_checked(
-    tx: &mut Tx<'_>,
-    cache: &PolicyCache,
+pub(super) fn authorize_at(
+    desk: &mut Desk<'_, '_>,
     intent: &Intent,
     checked: &Checked,
 ) -> Result<Authorization> {
-    let digest = checked.digest;
+    let (tx, digest) = (desk.tx, checked.digest);
     if let Some(spend) = read(tx, &intent.key)? {
         if spend.digest != digest {
             let (key, differs) = (intent.key.clone(), Difference::Entries);
@@ -68,16 +69,15 @@ pub(super) fn authorize_checked(
         let (hold, is_replayed) = (spend.hold(), true);
         return Ok(Authorization::Held { hold, is_replayed });
     }
-    sweep::a_little(tx)?;
-    let mut book = TxBook::new(tx);
-    let mut taken = snapshot::take(tx, &book, cache, intent, 0)?;
+    sweep::a_little(desk)?;
+    let mut taken = snapshot::take(desk, intent, 0)?;
     let decision = judge(tx, &mut taken, intent)?;
     let id = record::keep(tx, &checked.text, &taken.snapshot, &decision)?;
     match decision.outcome {
         Outcome::Deny => deny(decision, id),
         Outcome::Ask { .. } => approve::ask(tx, intent, digest, &decision),
         Outcome::Allow => {
-            let n_counts = reserve(tx, &mut book, &intent.key, id, &taken, intent)?;
+            let n_counts = reserve(desk, &intent.key, id, &taken, intent)?;
             approve::consume(tx, &taken.snapshot, &digest)?;
             let spend = Spend {
                 key: intent.key.clone(),
@@ -107,7 +107,7 @@ pub(super) fn authorize_checked(
 /// `Invalid` for a malformed intent.
 pub fn preview(tx: &Tx<'_>, cache: &PolicyCache, intent: &Intent) -> Result<Decision> {
     intent.check()?;
-    let mut taken = snapshot::take(tx, &TxBook::new(tx), cache, intent, 0)?;
+    let mut taken = snapshot::take(&mut Desk::new(tx, cache), intent, 0)?;
     judge(tx, &mut taken, intent)
 }
 
@@ -122,23 +122,32 @@ pub fn top_up(
     part: u32,
     amount: Amount,
 ) -> Result<Authorization> {
+    Desk::with(tx, cache, |desk| top_up_at(desk, key, part, amount))
+}
+
+fn top_up_at(
+    desk: &mut Desk<'_, '_>,
+    key: &IdempotencyKey,
+    part: u32,
+    amount: Amount,
+) -> Result<Authorization> {
+    let tx = desk.tx;
     let mut spend = find(tx, key)?;
     if part == 0 || part > spend.n_parts {
         return Err(Error::invalid("top-up", "it is not the next part"));
     }
     if part < spend.n_parts {
-        return replayed_part(tx, &spend, part, amount);
+        return replayed_part(desk, &spend, part, amount);
     }
     spend.check_open(tx.now())?;
     if spend.state == SpendState::Submitted {
         return Err(Error::invalid("top-up", "the spend was handed to a rail"));
     }
-    sweep::a_little(tx)?;
+    sweep::a_little(desk)?;
     let mut intent = record::intent(tx, spend.decision)?;
     intent.amount_max = amount;
     intent.check()?;
-    let mut book = TxBook::new(tx);
-    let mut taken = snapshot::take(tx, &book, cache, &intent, spend.units)?;
+    let mut taken = snapshot::take(desk, &intent, spend.units)?;
     // What is asked about is the whole spend, under a key of its own.
     let mut whole = intent.clone();
     whole.amount_max = spend.amount(spend.units).plus(amount)?;
@@ -155,7 +164,7 @@ pub fn top_up(
         Outcome::Deny => deny(decision, id),
         Outcome::Ask { .. } => approve::ask(tx, &whole, digest, &decision),
         Outcome::Allow => {
-            reserve(tx, &mut book, &whole.key, id, &taken, &intent)?;
+            reserve(desk, &whole.key, id, &taken, &intent)?;
             approve::consume(tx, &taken.snapshot, &digest)?;
             spend.units = i64::try_from(whole.amount_max.units())
                 .map_err(|_range| Error::invalid("top-up", "the sum does not fit"))?;
@@ -167,9 +176,14 @@ pub fn top_up(
     }
 }
 
-fn replayed_part(tx: &Tx<'_>, spend: &Spend, part: u32, amount: Amount) -> Result<Authorization> {
+fn replayed_part(
+    desk: &Desk<'_, '_>,
+    spend: &Spend,
+    part: u32,
+    amount: Amount,
+) -> Result<Authorization> {
     let key = part_key(&spend.key, part)?;
-    let found = journal::find(&TxBook::new(tx), &key)?;
+    let found = journal::find(&desk.book, &key)?;
     let held = found.and_then(|found| found.receipt.transfers.first().map(|t| t.amount));
     if held != Some(amount) {
         let differs = Difference::Amount;
@@ -204,13 +218,13 @@ fn deny(decision: Decision, id: u64) -> Result<Authorization> {
 
 /// Holds on every limit and returns how many of them are counts, which come first.
 fn reserve(
-    tx: &Tx<'_>,
-    book: &mut TxBook<'_, '_>,
+    desk: &mut Desk<'_, '_>,
     key: &IdempotencyKey,
     decision: u64,
     taken: &Taken,
     intent: &Intent,
 ) -> Result<usize> {
+    let (tx, book) = (desk.tx, &mut desk.book);
     open_sums(book, decision, taken)?;
     let spent = AccountName::new(SPENT)?;
     let is_count = |sum: &&Sum| matches!(sum.limit.measure, Measure::Count(_));

@@ -182,12 +182,13 @@ pub fn halt(tx: &mut Tx<'_>, is_halted: bool, by: &Principal) -> Result<()> {
 /// # Errors
 /// As there.
 pub fn trust_payee(tx: &mut Tx<'_>, node: &BudgetPath, payee: &str) -> Result<()> {
+    trust(tx, organisation(node), payee)
+}
+
+pub(super) fn trust(tx: &Tx<'_>, organisation: &str, payee: &str) -> Result<()> {
     let statement = "INSERT INTO pay_payee VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
-    run(
-        tx,
-        statement,
-        params![organisation(node), payee, tx.now().as_unix_ms()],
-    )?;
+    let values = params![organisation, payee, tx.now().as_unix_ms()];
+    run(tx, statement, values)?;
     Ok(())
 }
 
@@ -278,22 +279,20 @@ pub(super) fn lifetime(amount: agent_core::Amount) -> Result<Limit> {
     Limit::new(crate::authority::Measure::Amount(amount), Window::Lifetime)
 }
 
-/// Returns whether the kill switch is on, and whether an organisation knows a payee.
-pub(super) fn switch_and_payee(
-    tx: &Tx<'_>,
-    node: &BudgetPath,
-    payee: &str,
-) -> Result<(bool, bool)> {
+/// Returns whether the kill switch is on.
+pub(super) fn is_halted(tx: &Tx<'_>) -> Result<bool> {
     tx.sql()
-        .prepare_cached(
-            "SELECT is_halted, EXISTS (SELECT 1 FROM pay_payee WHERE organisation = ?1 \
-             AND name = ?2) FROM pay_switch WHERE one = 1",
-        )
-        .and_then(|mut select| {
-            let values = params![organisation(node), payee];
-            select.query_row(values, |row| Ok((row.get(0)?, row.get(1)?)))
-        })
-        .map_err(|e| sql("read the kill switch and known payees")(e).into())
+        .prepare_cached("SELECT is_halted FROM pay_switch WHERE one = 1")
+        .and_then(|mut select| select.query_row([], |row| row.get(0)))
+        .map_err(|e| sql("read the kill switch")(e).into())
+}
+
+/// Returns whether an organisation knows a payee.
+pub(super) fn is_known(tx: &Tx<'_>, organisation: &str, payee: &str) -> Result<bool> {
+    tx.sql()
+        .prepare_cached("SELECT 1 FROM pay_payee WHERE organisation = ?1 AND name = ?2")
+        .and_then(|mut select| select.exists([organisation, payee]))
+        .map_err(|e| sql("look for a payee")(e).into())
 }
 
 /// Converts a number to SQLite's; a name for the caller's sake.

@@ -4,7 +4,8 @@ use agent_core::store::Tx;
 
 use super::super::book::TxBook;
 use super::approve;
-use super::nodes::{self, PolicyCache};
+use super::desk::Desk;
+use super::nodes;
 use crate::account::{Account, AccountName, Guard};
 use crate::authority::{Intent, Level, Limit, Measure, Meter, Snapshot, Window};
 use crate::error::Result;
@@ -25,27 +26,22 @@ pub(super) struct Taken {
 
 /// Takes it through the book that the money is then held through, so that each account is read
 /// once.
-pub(super) fn take(
-    tx: &Tx<'_>,
-    book: &TxBook<'_, '_>,
-    cache: &PolicyCache,
-    intent: &Intent,
-    held: i64,
-) -> Result<Taken> {
-    let now = tx.now().max(book.head()?.at);
+pub(super) fn take(desk: &mut Desk<'_, '_>, intent: &Intent, held: i64) -> Result<Taken> {
+    let now = desk.now()?;
     let (mut levels, mut sums) = (Vec::new(), Vec::new());
     for node in intent.node.levels() {
-        let mut level = nodes::level(tx, cache, node)?;
-        meters(book, &mut level, intent, now, held > 0, &mut sums)?;
+        let mut level = desk.level(&node)?;
+        meters(&desk.book, &mut level, intent, now, held > 0, &mut sums)?;
         levels.push(level);
     }
     let mut snapshot = Snapshot::new(now, levels);
-    (snapshot.is_halted, snapshot.is_payee_known) =
-        nodes::switch_and_payee(tx, &intent.node, &intent.payee.name)?;
+    snapshot.is_halted = desk.is_halted()?;
+    snapshot.is_payee_known = desk.is_known(&intent.node, &intent.payee.name)?;
     snapshot.held_units = held;
     snapshot.approval = None;
     if let Some(movement) = &intent.movement {
-        let purse = book.account_by_name(intent.amount_max.asset(), &movement.from)?;
+        let asset = intent.amount_max.asset();
+        let purse = desk.book.account_by_name(asset, &movement.from)?;
         snapshot.funds_units = funds(purse.as_ref());
     }
     Ok(Taken { snapshot, sums })

@@ -6,7 +6,8 @@ use rusqlite::params;
 
 use super::super::book::TxBook;
 use super::super::statement::run;
-use super::nodes::number;
+use super::desk::Desk;
+use super::nodes::{PolicyCache, number};
 use super::{end, hold};
 use crate::account::{Account, AccountName};
 use crate::batch::{Batch, Entry, TransferKind};
@@ -24,11 +25,16 @@ const PARKED: i64 = i64::MAX;
 /// # Errors
 /// As there.
 pub fn sweep(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
-    let now = tx.now().max(TxBook::new(tx).head()?.at);
-    let n_expired = expire_due(tx, now, limit)?;
+    let cache = PolicyCache::default();
+    Desk::with(tx, &cache, |desk| sweep_at(desk, limit))
+}
+
+fn sweep_at(desk: &mut Desk<'_, '_>, limit: usize) -> Result<usize> {
+    let now = desk.now()?;
+    let n_expired = expire_due(desk, now, limit)?;
     let mut n_left = 0_usize;
     while n_left < limit {
-        let n = leave(tx, now)?;
+        let n = leave(desk, now)?;
         n_left = n_left.saturating_add(n);
         if n < ROLLING_PAGE {
             break;
@@ -38,10 +44,11 @@ pub fn sweep(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
 }
 
 /// Expires holds whose time is over, the earliest first.
-fn expire_due(tx: &mut Tx<'_>, now: Timestamp, limit: usize) -> Result<usize> {
+fn expire_due(desk: &mut Desk<'_, '_>, now: Timestamp, limit: usize) -> Result<usize> {
     let operation = "list expired spends";
     let keys: Vec<String> = {
-        let mut select = tx
+        let mut select = desk
+            .tx
             .sql()
             .prepare_cached(
                 "SELECT key FROM pay_spend WHERE state = 0 AND expires_ms <= ?1 \
@@ -54,27 +61,28 @@ fn expire_due(tx: &mut Tx<'_>, now: Timestamp, limit: usize) -> Result<usize> {
         rows.map_err(sql(operation))?
     };
     for key in &keys {
-        end::expire(tx, &IdempotencyKey::new(key.clone())?)?;
+        end::expire(desk, &IdempotencyKey::new(key.clone())?)?;
     }
     Ok(keys.len())
 }
 
 /// Takes one page of spends out of their rolling windows and returns how many it looked at.
-fn leave(tx: &Tx<'_>, now: Timestamp) -> Result<usize> {
+fn leave(desk: &mut Desk<'_, '_>, now: Timestamp) -> Result<usize> {
+    let tx = desk.tx;
     let due = due(tx, now)?;
     let Some(first) = due.first().copied() else {
         return Ok(0);
     };
-    let mut book = TxBook::new(tx);
     let mut entries: Vec<Entry> = Vec::new();
     let spent = AccountName::new(hold::SPENT)?;
     for (leaves_ms, batch, account) in &due {
         let values = params![leaves_ms, batch, account];
         let row = "WHERE leaves_ms = ?1 AND batch = ?2 AND account = ?3";
-        let Some(captured) = captured(&book, *batch, *account)? else {
+        let Some(captured) = captured(&desk.book, *batch, *account)? else {
             // It is still held, which counts whatever its age, until it ends.
             let statement = format!("UPDATE pay_rolling SET leaves_ms = {PARKED} {row}");
             run(tx, &statement, values)?;
+            desk.parked();
             continue;
         };
         run(tx, &format!("DELETE FROM pay_rolling {row}"), values)?;
@@ -87,7 +95,10 @@ fn leave(tx: &Tx<'_>, now: Timestamp) -> Result<usize> {
     if !entries.is_empty() {
         let (leaves_ms, batch, account) = first;
         let key = format!("agent-pay.leave/{leaves_ms}/{batch}/{account}");
-        journal::post(&mut book, &Batch::new(IdempotencyKey::new(key)?, entries))?;
+        journal::post(
+            &mut desk.book,
+            &Batch::new(IdempotencyKey::new(key)?, entries),
+        )?;
     }
     Ok(due.len())
 }
@@ -157,37 +168,50 @@ pub(super) fn enter(tx: &Tx<'_>, leaves: Timestamp, batch: u64, account: u64) ->
     Ok(())
 }
 
+/// Returns whether anything is held beyond its window.
+pub(super) fn has_parked(tx: &Tx<'_>) -> Result<bool> {
+    tx.sql()
+        .prepare_cached("SELECT 1 FROM pay_rolling WHERE leaves_ms = ?1")
+        .and_then(|mut select| select.exists([PARKED]))
+        .map_err(|e| sql("look for what is held beyond its window")(e).into())
+}
+
 /// Lets a batch that ended leave the windows it was held beyond.
-pub(super) fn unpark(tx: &Tx<'_>, batch: u64) -> Result<()> {
+pub(super) fn unpark(desk: &mut Desk<'_, '_>, batch: u64) -> Result<()> {
+    if !desk.has_parked()? {
+        return Ok(());
+    }
     let statement = "UPDATE pay_rolling SET leaves_ms = ?1 WHERE leaves_ms = ?2 AND batch = ?3";
-    run(
-        tx,
-        statement,
-        params![tx.now().as_unix_ms(), PARKED, number(batch)?],
-    )?;
+    let values = params![desk.tx.now().as_unix_ms(), PARKED, number(batch)?];
+    if run(desk.tx, statement, values)? > 0 {
+        desk.is_swept = false;
+    }
     Ok(())
 }
 
 /// Does the part of the sweep that every authorization does: enough that the sums stay right.
-pub(super) fn a_little(tx: &mut Tx<'_>) -> Result<()> {
-    /// Each call adds a few rows at most and takes away up to this many.
+pub(super) fn a_little(desk: &mut Desk<'_, '_>) -> Result<()> {
+    /// What one write adds is a few rows a spend, and this many are taken away at once.
     const ROWS: usize = 960;
+    if desk.is_swept {
+        return Ok(());
+    }
     let operation = "look for what is over";
-    // One statement where mostly nothing is due; the head's time never runs back.
-    let is_due: bool = tx
+    let now = desk.now()?;
+    // One statement where mostly nothing is due.
+    let is_due: bool = desk
+        .tx
         .sql()
         .prepare_cached(
             "SELECT ?1 >= min(coalesce((SELECT expires_ms FROM pay_spend WHERE state = 0 \
              ORDER BY expires_ms LIMIT 1), ?2), coalesce((SELECT leaves_ms FROM pay_rolling \
-             ORDER BY leaves_ms LIMIT 1), ?2)) OR (SELECT at_ms FROM pay_head WHERE one = 1) > ?1",
+             ORDER BY leaves_ms LIMIT 1), ?2))",
         )
         .and_then(|mut select| {
-            let values = params![tx.now().as_unix_ms(), PARKED];
-            select.query_row(values, |row| row.get(0))
+            select.query_row(params![now.as_unix_ms(), PARKED], |row| row.get(0))
         })
         .map_err(sql(operation))?;
-    if is_due {
-        sweep(tx, ROWS)?;
-    }
+    let n_swept = if is_due { sweep_at(desk, ROWS)? } else { 0 };
+    desk.is_swept = n_swept < ROWS;
     Ok(())
 }

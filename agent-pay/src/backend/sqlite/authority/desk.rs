@@ -1,0 +1,125 @@
+//! What writes to the authority share that run one after another in one function of a transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agent_core::Timestamp;
+use agent_core::store::Tx;
+
+use super::super::book::TxBook;
+use super::nodes::{self, PolicyCache};
+use super::sweep;
+use crate::authority::Level;
+use crate::budget::BudgetPath;
+use crate::error::Result;
+use crate::journal::Book;
+
+/// A transaction as the authority sees it. It remembers what it has read, so while it lives nothing
+/// else may write to the ledger or change a node, the kill switch or known payees.
+pub(super) struct Desk<'a, 'c> {
+    pub(super) tx: &'a Tx<'c>,
+    pub(super) book: TxBook<'a, 'c>,
+    cache: &'a PolicyCache,
+    /// Without their meters.
+    levels: BTreeMap<BudgetPath, Level>,
+    is_halted: Option<bool>,
+    payees: BTreeSet<(String, String)>,
+    /// Whether nothing is left to sweep at this time.
+    pub(super) is_swept: bool,
+    has_parked: Option<bool>,
+}
+
+impl<'a, 'c> Desk<'a, 'c> {
+    /// For reading alone: what is written to the book is lost.
+    pub(super) fn new(tx: &'a Tx<'c>, cache: &'a PolicyCache) -> Self {
+        Self {
+            tx,
+            book: TxBook::deferred(tx),
+            cache,
+            levels: BTreeMap::new(),
+            is_halted: None,
+            payees: BTreeSet::new(),
+            is_swept: false,
+            has_parked: None,
+        }
+    }
+
+    /// Does some work and writes what it left to be written. After an error the transaction must not
+    /// be kept.
+    pub(super) fn with<T>(
+        tx: &Tx<'_>,
+        cache: &PolicyCache,
+        work: impl FnOnce(&mut Desk<'_, '_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut desk = Desk::new(tx, cache);
+        let done = work(&mut desk)?;
+        desk.close()?;
+        Ok(done)
+    }
+
+    pub(super) fn close(mut self) -> Result<()> {
+        self.book.flush()
+    }
+
+    /// Returns the time, which in the ledger never runs back.
+    pub(super) fn now(&self) -> Result<Timestamp> {
+        Ok(self.tx.now().max(self.book.head()?.at))
+    }
+
+    /// Returns a level without its meters.
+    pub(super) fn level(&mut self, node: &BudgetPath) -> Result<Level> {
+        if let Some(level) = self.levels.get(node) {
+            return Ok(level.clone());
+        }
+        let level = nodes::level(self.tx, self.cache, node.clone())?;
+        self.levels.insert(node.clone(), level.clone());
+        Ok(level)
+    }
+
+    pub(super) fn is_halted(&mut self) -> Result<bool> {
+        if let Some(is_halted) = self.is_halted {
+            return Ok(is_halted);
+        }
+        let is_halted = nodes::is_halted(self.tx)?;
+        self.is_halted = Some(is_halted);
+        Ok(is_halted)
+    }
+
+    /// Returns whether an organisation knows a payee.
+    pub(super) fn is_known(&mut self, node: &BudgetPath, payee: &str) -> Result<bool> {
+        let name = (nodes::organisation(node).to_owned(), payee.to_owned());
+        if self.payees.contains(&name) {
+            return Ok(true);
+        }
+        let is_known = nodes::is_known(self.tx, &name.0, payee)?;
+        if is_known {
+            self.payees.insert(name);
+        }
+        Ok(is_known)
+    }
+
+    /// Makes a payee known to an organisation.
+    pub(super) fn trust(&mut self, node: &BudgetPath, payee: &str) -> Result<()> {
+        let name = (nodes::organisation(node).to_owned(), payee.to_owned());
+        if self.payees.contains(&name) {
+            return Ok(());
+        }
+        nodes::trust(self.tx, &name.0, payee)?;
+        self.payees.insert(name);
+        Ok(())
+    }
+
+    /// Returns whether anything is held beyond its window.
+    pub(super) fn has_parked(&mut self) -> Result<bool> {
+        if let Some(has_parked) = self.has_parked {
+            return Ok(has_parked);
+        }
+        let has_parked = sweep::has_parked(self.tx)?;
+        self.has_parked = Some(has_parked);
+        Ok(has_parked)
+    }
+
+    /// Notes that something is held beyond its window.
+    pub(super) const fn parked(&mut self) {
+        self.has_parked = Some(true);
+    }
+}

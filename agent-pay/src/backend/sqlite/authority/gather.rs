@@ -1,0 +1,147 @@
+//! Spends of several callers in one write, so that what all of them read and change is read and
+//! written once: the head of the journal, the budgets above them, the kill switch.
+//!
+//! ```text
+//!  callers ──► open group ──► the writer reaches it: nobody joins it any more
+//!                             one desk · spend 1 · spend 2 · … · balances and head
+//!                             commit, together with other writes ──► all callers of the group
+//! ```
+//!
+//! The first caller of a group queues its write and nobody waits for a timer: who comes while the
+//! writer is busy joins. A group whose write fails leaves nothing, and each of its callers writes
+//! alone.
+
+use std::fmt;
+use std::sync::Arc;
+
+use agent_core::store::Db;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
+
+use super::desk::Desk;
+use super::nodes::PolicyCache;
+use crate::error::{Error, Result};
+
+/// The most spends of a group, so that other writes need not wait long behind one.
+const GROUP_MAX: usize = 256;
+
+/// What a caller asks for, and whether it came about.
+trait Ask: Send + Sync {
+    /// Runs it and keeps the answer; false if it failed when it had written something.
+    fn run(&self, desk: &mut Desk<'_, '_>) -> bool;
+}
+
+struct Asked<T, F> {
+    work: F,
+    answer: Mutex<Option<Result<T>>>,
+}
+
+impl<T, F> Ask for Asked<T, F>
+where
+    F: Fn(&mut Desk<'_, '_>) -> Result<T> + Send + Sync,
+    T: Send,
+{
+    fn run(&self, desk: &mut Desk<'_, '_>) -> bool {
+        let n_changes = desk.tx.sql().total_changes();
+        let answer = (self.work)(desk);
+        let is_whole = answer.is_ok() || desk.tx.sql().total_changes() == n_changes;
+        *self.answer.lock() = Some(answer);
+        is_whole
+    }
+}
+
+/// Callers whose spends are one write. None once the writer has reached it.
+type Asks = Mutex<Option<Vec<Arc<dyn Ask>>>>;
+
+struct Group {
+    asks: Arc<Asks>,
+    /// Whether it was committed. All callers drive it, so that it goes on when some of them leave.
+    done: Shared<BoxFuture<'static, bool>>,
+}
+
+impl Group {
+    fn open(first: Arc<dyn Ask>, db: Db, cache: Arc<PolicyCache>) -> Self {
+        let asks: Arc<Asks> = Arc::new(Mutex::new(Some(vec![first])));
+        let queued = Arc::clone(&asks);
+        let done = async move {
+            let write = db.write(move |tx| {
+                let asks = queued.lock().take().unwrap_or_default();
+                Desk::with(tx, &cache, |desk| {
+                    if asks.iter().all(|ask| ask.run(desk)) {
+                        return Ok(());
+                    }
+                    Err(Error::corrupt("a spend failed when it had written"))
+                })
+            });
+            write.await.is_ok()
+        };
+        let done = done.boxed().shared();
+        Self { asks, done }
+    }
+
+    fn admit(&self, ask: &Arc<dyn Ask>) -> bool {
+        match self.asks.lock().as_mut() {
+            Some(asks) if asks.len() < GROUP_MAX => {
+                asks.push(Arc::clone(ask));
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The spends of one authority on their way to the writer.
+pub(super) struct Gather {
+    db: Db,
+    cache: Arc<PolicyCache>,
+    open: Mutex<Option<Group>>,
+}
+
+impl fmt::Debug for Gather {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gather").finish_non_exhaustive()
+    }
+}
+
+impl Gather {
+    pub(super) const fn new(db: Db, cache: Arc<PolicyCache>) -> Self {
+        Self {
+            db,
+            cache,
+            open: Mutex::new(None),
+        }
+    }
+
+    /// Runs some work within a group and returns its answer when it is durable. The work may run
+    /// twice, and what it did the first time is undone then.
+    pub(super) async fn ask<T, F>(&self, work: F) -> Result<T>
+    where
+        F: Fn(&mut Desk<'_, '_>) -> Result<T> + Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        let answer = Mutex::new(None);
+        let asked = Arc::new(Asked { work, answer });
+        let is_done = self.join(Arc::<Asked<T, F>>::clone(&asked)).await;
+        if is_done && let Some(answer) = asked.answer.lock().take() {
+            return answer;
+        }
+        let cache = Arc::clone(&self.cache);
+        self.db
+            .write(move |tx| Desk::with(tx, &cache, |desk| (asked.work)(desk)))
+            .await
+    }
+
+    fn join(&self, ask: Arc<dyn Ask>) -> Shared<BoxFuture<'static, bool>> {
+        let mut open = self.open.lock();
+        if let Some(group) = open.as_ref()
+            && group.admit(&ask)
+        {
+            return group.done.clone();
+        }
+        let group = Group::open(ask, self.db.clone(), Arc::clone(&self.cache));
+        let done = group.done.clone();
+        *open = Some(group);
+        done
+    }
+}
