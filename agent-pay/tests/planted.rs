@@ -47,6 +47,14 @@ enum Bug {
     CutsStatements,
     /// Whatever the anchor, it verifies.
     VerifiesAnything,
+    /// What is taken back is paid back: both sums grow.
+    PostsReversals,
+    /// A sum that does not fit is left as it is, and nobody hears of it.
+    SwallowsOverflows,
+    /// Every page but the first begins one too late.
+    BeginsPagesLate,
+    /// An account nobody opened is opened without a limit.
+    OpensWhatIsMissing,
 }
 
 #[derive(Debug)]
@@ -78,6 +86,14 @@ impl Planted {
                 Entry::Open { guard, .. } if self.is(Bug::OpensUnguarded) => {
                     *guard = Guard::Unguarded;
                 }
+                Entry::Reverse {
+                    debit,
+                    credit,
+                    amount,
+                    ..
+                } if self.is(Bug::PostsReversals) => {
+                    *entry = Entry::post(credit.clone(), debit.clone(), *amount);
+                }
                 Entry::Open { asset, .. } if self.is(Bug::MixesAssets) => *asset = Asset::USD,
                 Entry::Post { amount, .. } if self.is(Bug::MixesAssets) => {
                     *amount = agent_core::Amount::from_units(amount.units(), Asset::USD);
@@ -103,6 +119,17 @@ impl Ledger for Planted {
             }
             Err(Error::KeyReused { .. }) if self.is(Bug::IgnoresBodies) => {
                 Ok(self.inner.find(batch.key).await?.unwrap().receipt)
+            }
+            Err(Error::Overflow { .. }) if self.is(Bug::SwallowsOverflows) => {
+                self.inner.post(Batch::new(batch.key, Vec::new())).await
+            }
+            Err(Error::AccountNotFound { asset, account, .. })
+                if self.is(Bug::OpensWhatIsMissing) =>
+            {
+                let key = IdempotencyKey::new(format!("open/{account}")).unwrap();
+                let open = Entry::open(asset, account, Guard::Unguarded);
+                self.inner.post(Batch::new(key, vec![open])).await?;
+                self.post(batch).await
             }
             other => other,
         }
@@ -150,7 +177,9 @@ impl Ledger for Planted {
     }
 
     async fn accounts(&self, query: AccountQuery) -> Result<Vec<Account>> {
-        let mut accounts = self.inner.accounts(query).await?;
+        let is_late = self.is(Bug::BeginsPagesLate) && query.after.is_some();
+        let accounts = self.inner.accounts(query).await?.into_iter();
+        let mut accounts: Vec<_> = accounts.skip(usize::from(is_late)).collect();
         if self.is(Bug::CutsAccounts) && accounts.len() > 1 {
             accounts.pop();
         }
@@ -167,7 +196,9 @@ impl Ledger for Planted {
     }
 
     async fn journal(&self, query: JournalQuery) -> Result<Vec<Journaled>> {
-        self.inner.journal(query).await
+        let is_late = self.is(Bug::BeginsPagesLate) && query.after > 0;
+        let page = self.inner.journal(query).await?.into_iter();
+        Ok(page.skip(usize::from(is_late)).collect())
     }
 
     async fn trial_balance(&self) -> Result<Vec<TrialBalance>> {
@@ -236,4 +267,11 @@ fails_with! {
     released_reservation_is_free: NeverExpires,
     charge_is_admitted_by_the_same_limits: OpensUnguarded,
     limit_moves_between_budgets_and_creates_nothing: OpensUnguarded,
+    reversal_is_a_batch_of_its_own: PostsReversals,
+    balance_beyond_64_bits_is_refused: SwallowsOverflows,
+    accounts_are_listed_in_pages: BeginsPagesLate,
+    journal_is_listed_in_pages: BeginsPagesLate,
+    budget_that_is_not_open_denies: OpensWhatIsMissing,
+    opening_again_keeps_the_budget: ForgetsKeys,
+    allocation_plans_move_what_is_free: ForgetsKeys,
 }
