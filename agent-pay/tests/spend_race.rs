@@ -36,6 +36,11 @@ limits = ["60.00 USD rolling 1h", "90 count day"]
 limits = ["60.00 USD rolling 1h", "90 count day"]
 "#;
 
+/// The team has no limit of its own: whoever spends adds up what was taken, and then spends.
+const UNCHECKED: &str = "[node.acme]\nlimits = [\"900.00 USD lifetime\"]\n\
+    first_payee = \"allow\"\n[node.\"acme/team\"]\n\
+    [node.\"acme/team/a\"]\n[node.\"acme/team/b\"]";
+
 async fn open(dir: &Path, is_shared: bool) -> (SqliteAuthority, SqliteLedger) {
     let config = Config::new(dir.join("pay.db")).with_durability(Durability::Nothing);
     let db = Db::open(config.with_shared(is_shared), &Env::system())
@@ -96,16 +101,49 @@ async fn racing_tasks_are_never_admitted_beyond_the_limits() {
     let size = std::env::var(SIZE).ok().and_then(|size| size.parse().ok());
     let n_each = size.unwrap_or(2_000_u32) / N_TASKS;
     let dir = tempfile::tempdir().unwrap();
-    let (authority, ledger) = open(dir.path(), false).await;
-    let host = Principal::host();
-    authority
-        .apply(POLICY.parse().unwrap(), host)
-        .await
-        .unwrap();
+    let (authority, ledger) = open_with(dir.path(), POLICY).await;
     let mut racers = tokio::task::JoinSet::new();
     for task in 0..N_TASKS {
         let authority = authority.clone();
         racers.spawn(async move { attempts(&authority, &format!("t{task}"), n_each).await });
+    }
+    let n_held = racers.join_all().await.iter().sum();
+    check(&ledger, n_held).await;
+}
+
+async fn open_with(dir: &Path, policy: &str) -> (SqliteAuthority, SqliteLedger) {
+    let (authority, ledger) = open(dir, false).await;
+    let applied = authority.apply(policy.parse().unwrap(), Principal::host());
+    applied.await.unwrap();
+    (authority, ledger)
+}
+
+/// The race would find an authority that reads first and holds afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[should_panic(expected = "the team has 100 for one each")]
+async fn racing_tasks_find_a_check_that_is_apart_from_its_hold() {
+    let dir = tempfile::tempdir().unwrap();
+    let (authority, ledger) = open_with(dir.path(), UNCHECKED).await;
+    let mut racers = tokio::task::JoinSet::new();
+    // All read before anybody holds; 30 do not divide 100.
+    let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(30));
+    for task in 0..30 {
+        let (authority, ledger) = (authority.clone(), ledger.clone());
+        let barrier = std::sync::Arc::clone(&barrier);
+        racers.spawn(async move {
+            let mut n_held = 0;
+            for n in 0..5 {
+                let budgets = Budgets::new(std::sync::Arc::new(ledger.clone()));
+                let acme = BudgetPath::new("acme").unwrap();
+                let taken = budgets.balance(Asset::USD, acme).await.unwrap().held;
+                barrier.wait().await;
+                if taken.units() < 100_000_000 {
+                    n_held += attempts(&authority, &format!("t{task}-{n}"), 1).await;
+                }
+                barrier.wait().await;
+            }
+            n_held
+        });
     }
     let n_held = racers.join_all().await.iter().sum();
     check(&ledger, n_held).await;

@@ -6,6 +6,8 @@
     reason = "shared by tests that each use a part of it"
 )]
 
+pub(crate) mod planted;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use agent_pay::authority::{
 };
 use agent_pay::backend::{SqliteAuthority, SqliteLedger};
 use agent_pay::{BudgetPath, Ledger};
+use planted::{Bug, Planted};
 
 /// A team of two: one spends alone up to a line, the other always asks.
 pub(crate) const TREE: &str = r#"
@@ -40,7 +43,7 @@ alone_up_to = "0 USD"
 
 pub(crate) struct Shop {
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) authority: SqliteAuthority,
+    pub(crate) authority: Planted,
     pub(crate) ledger: SqliteLedger,
     pub(crate) dir: tempfile::TempDir,
 }
@@ -50,9 +53,15 @@ pub(crate) const NOON_MS: i64 = 1_795_608_000_000;
 
 impl Shop {
     pub(crate) async fn open(policy: &str) -> Self {
+        Self::with(None, policy).await
+    }
+
+    /// Opens one with a bug.
+    pub(crate) async fn with(bug: Option<Bug>, policy: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::from_unix_ms(NOON_MS)));
         let (authority, ledger) = connect(dir.path(), &clock).await;
+        let authority = Planted::new(authority, bug);
         let book: PolicyBook = policy.parse().unwrap();
         authority.apply(book, who("host")).await.unwrap();
         Self {
@@ -70,7 +79,7 @@ impl Shop {
         let (authority, ledger) = connect(dir.path(), &clock).await;
         Self {
             clock,
-            authority,
+            authority: Planted::new(authority, self.authority.bug),
             ledger,
             dir,
         }

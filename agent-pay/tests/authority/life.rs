@@ -1,17 +1,15 @@
 //! What becomes of a spend: topped up, captured, given back, expired, asked for again.
 
-mod common;
-
+use crate::common::planted::Bug;
+use crate::common::{Shop, TREE, money, op, path, who};
 use agent_core::{Asset, Classify, ErrorKind, RunId};
 use agent_pay::authority::{Authorization, SpendState, operation_key};
 use agent_pay::backend::sqlite::authority as spend;
 use agent_pay::{Budgets, Error};
-use common::{Shop, TREE, money, op, path, who};
 use serde_json::json;
 
-#[tokio::test]
-async fn stream_tops_up_under_the_same_rules_and_releases_the_rest() {
-    let shop = Shop::open(TREE).await;
+pub(crate) async fn stream_tops_up_under_the_same_rules_and_releases_the_rest(bug: Option<Bug>) {
+    let shop = Shop::with(bug, TREE).await;
     let first = shop.intent("k", "acme/team/a", "2.00 USD");
     shop.held(&first).await;
     let top_up = |part, amount| shop.authority.top_up(op("k"), part, money(amount));
@@ -82,9 +80,8 @@ async fn stream_tops_up_under_the_same_rules_and_releases_the_rest() {
     shop.check().await;
 }
 
-#[tokio::test]
-async fn refunds_never_exceed_what_was_captured() {
-    let shop = Shop::open(TREE).await;
+pub(crate) async fn refunds_never_exceed_what_was_captured(bug: Option<Bug>) {
+    let shop = Shop::with(bug, TREE).await;
     shop.held(&shop.intent("k", "acme/team", "10.00 USD")).await;
     let refund = |key, amount| shop.authority.refund(op("k"), op(key), money(amount));
     assert!(refund("r0", "1.00 USD").await.is_err());
@@ -119,9 +116,8 @@ async fn refunds_never_exceed_what_was_captured() {
     shop.check().await;
 }
 
-#[tokio::test]
-async fn expired_hold_is_free_and_a_submitted_one_never_expires() {
-    let shop = Shop::open(TREE).await;
+pub(crate) async fn expired_hold_is_free_and_a_submitted_one_never_expires(bug: Option<Bug>) {
+    let shop = Shop::with(bug, TREE).await;
     for key in ["k1", "k2"] {
         shop.held(&shop.intent(key, "acme/team", "25.00 USD")).await;
     }
@@ -152,9 +148,8 @@ async fn expired_hold_is_free_and_a_submitted_one_never_expires() {
     shop.check().await;
 }
 
-#[tokio::test]
-async fn same_key_and_body_is_replayed_and_another_body_is_a_conflict() {
-    let shop = Shop::open(TREE).await;
+pub(crate) async fn same_key_and_body_is_replayed_and_another_body_is_a_conflict(bug: Option<Bug>) {
+    let shop = Shop::with(bug, TREE).await;
     let intent = shop.intent("k", "acme/team/a", "5.00 USD");
     shop.held(&intent).await;
     let again = shop.authorize(&intent).await;
@@ -180,10 +175,12 @@ async fn same_key_and_body_is_replayed_and_another_body_is_a_conflict() {
     shop.check().await;
 }
 
-#[test]
-fn operation_keys_come_from_the_step_and_not_from_chance() {
+pub(crate) async fn operation_keys_come_from_the_step_and_not_from_chance(bug: Option<Bug>) {
     let run = RunId::from_bits(7);
-    let key = |step, arguments: serde_json::Value| operation_key(run, step, "pay", &arguments);
+    let key = |step, arguments: serde_json::Value| {
+        let is_ignored = bug == Some(Bug::IgnoresSteps);
+        operation_key(run, if is_ignored { "s" } else { step }, "pay", &arguments)
+    };
     let first = key("s1", json!({"to": "shop", "amount": "1.00"})).unwrap();
     assert_eq!(
         first,
@@ -200,13 +197,14 @@ fn operation_keys_come_from_the_step_and_not_from_chance() {
     assert!(key("s1", json!({"amount": 9_007_199_254_740_993_u64})).is_err());
 }
 
-#[tokio::test]
-async fn answers_are_given_again_as_the_commerce_protocol_asks() {
+pub(crate) async fn answers_are_given_again_as_the_commerce_protocol_asks(bug: Option<Bug>) {
     use agent_core::Digest;
     use spend::{Answer, Begin};
     use std::time::Duration;
-    let shop = Shop::open(TREE).await;
+    let shop = Shop::with(bug, TREE).await;
     let begin = |body: &'static str| {
+        let is_ignored = bug == Some(Bug::LooksAtKeysOnly);
+        let body = if is_ignored { "" } else { body };
         shop.authority.db().write(move |tx| {
             let request = Digest::of_bytes(body.as_bytes());
             spend::begin(
@@ -219,6 +217,8 @@ async fn answers_are_given_again_as_the_commerce_protocol_asks() {
         })
     };
     let finish = |status, body: &str| {
+        let is_kept = bug == Some(Bug::KeepsErrors);
+        let status = if is_kept { 200 } else { status };
         let answer = Answer::new(status, body.to_owned());
         let db = shop.authority.db();
         db.write(move |tx| spend::finish(tx, "agent_x/checkout", &op("k"), &answer))

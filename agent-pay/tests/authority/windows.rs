@@ -1,29 +1,26 @@
 //! Limits of a time: calendar, rolling, counts, against a reference that adds up a list.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
-
-mod common;
-
 use std::time::Duration;
 
+use crate::common::planted::{Bug, calendar, limit};
+use crate::common::{NOON_MS, Shop, op, who};
 use agent_core::Timestamp;
 use agent_pay::authority::{Authorization, Calendar, Limit, SpendState};
-use common::{NOON_MS, Shop, op};
 use proptest::prelude::*;
+use proptest::test_runner::{TestError, TestRunner};
 
 const HOUR: u64 = 3_600;
 
-async fn shop(limits: &str) -> Shop {
+async fn shop(bug: Option<Bug>, limits: &str) -> Shop {
     let policy = format!(
         "[node.acme]\nlimits = [\"1000.00 USD lifetime\", {limits}]\nfirst_payee = \"allow\""
     );
-    Shop::open(&policy).await
+    Shop::with(bug, &policy).await
 }
 
-#[tokio::test]
-async fn calendar_day_begins_at_midnight_of_its_place() {
+pub(crate) async fn calendar_day_begins_at_midnight_of_its_place(bug: Option<Bug>) {
     // It is noon in UTC; at +05:30 midnight is 6.5 hours away.
-    let shop = shop("\"10.00 USD day +05:30\"").await;
+    let shop = shop(bug, "\"10.00 USD day +05:30\"").await;
     shop.held(&shop.intent("k1", "acme", "10.00 USD")).await;
     shop.capture("k1", "10.00 USD").await;
     shop.wait(6 * HOUR + 1_799);
@@ -40,11 +37,12 @@ async fn calendar_day_begins_at_midnight_of_its_place() {
     shop.check().await;
 }
 
-#[test]
-fn periods_begin_where_the_calendar_says() {
+pub(crate) async fn periods_begin_where_the_calendar_says(bug: Option<Bug>) {
     let start = |window: &str, at_ms: i64| {
-        let calendar: Calendar = window.parse().unwrap();
-        calendar.start(Timestamp::from_unix_ms(at_ms)).to_string()
+        let start: Calendar = window.parse().unwrap();
+        calendar(bug, start)
+            .start(Timestamp::from_unix_ms(at_ms))
+            .to_string()
     };
     assert_eq!(start("hour", NOON_MS + 1), "2026-11-25T12:00:00.000Z");
     assert_eq!(start("day", NOON_MS), "2026-11-25T00:00:00.000Z");
@@ -60,9 +58,8 @@ fn periods_begin_where_the_calendar_says() {
     assert_eq!(start("week", -1), "1969-12-29T00:00:00.000Z");
 }
 
-#[tokio::test]
-async fn rolling_limit_counts_each_spend_for_exactly_its_span() {
-    let shop = shop("\"10.00 USD rolling 1h\"").await;
+pub(crate) async fn rolling_limit_counts_each_spend_for_exactly_its_span(bug: Option<Bug>) {
+    let shop = shop(bug, "\"10.00 USD rolling 1h\"").await;
     shop.held(&shop.intent("k1", "acme", "6.00 USD")).await;
     shop.capture("k1", "6.00 USD").await;
     shop.wait(1_800);
@@ -82,9 +79,8 @@ async fn rolling_limit_counts_each_spend_for_exactly_its_span() {
     shop.check().await;
 }
 
-#[tokio::test]
-async fn hold_counts_in_its_rolling_window_as_long_as_it_is_held() {
-    let shop = shop("\"10.00 USD rolling 1m\"").await;
+pub(crate) async fn hold_counts_in_its_rolling_window_as_long_as_it_is_held(bug: Option<Bug>) {
+    let shop = shop(bug, "\"10.00 USD rolling 1m\"").await;
     shop.held(&shop.intent("k1", "acme", "10.00 USD")).await;
     shop.wait(600);
     assert_eq!(
@@ -97,9 +93,8 @@ async fn hold_counts_in_its_rolling_window_as_long_as_it_is_held() {
     shop.check().await;
 }
 
-#[tokio::test]
-async fn velocity_counts_what_is_held_or_captured() {
-    let shop = shop("\"2 count rolling 10m\", \"3 count day\"").await;
+pub(crate) async fn velocity_counts_what_is_held_or_captured(bug: Option<Bug>) {
+    let shop = shop(bug, "\"2 count rolling 10m\", \"3 count day\"").await;
     shop.held(&shop.intent("k1", "acme", "0.01 USD")).await;
     shop.held(&shop.intent("k2", "acme", "0.01 USD")).await;
     assert_eq!(
@@ -124,13 +119,12 @@ async fn velocity_counts_what_is_held_or_captured() {
     shop.check().await;
 }
 
-#[tokio::test]
-async fn changed_limit_counts_from_then_on() {
-    let shop = shop("\"10.00 USD day\"").await;
+pub(crate) async fn changed_limit_counts_from_then_on(bug: Option<Bug>) {
+    let shop = shop(bug, "\"10.00 USD day\"").await;
     shop.held(&shop.intent("k1", "acme", "8.00 USD")).await;
     let lower = "[node.acme]\nlimits = [\"1000.00 USD lifetime\", \"9.00 USD day\"]\nfirst_payee = \"allow\"";
     shop.authority
-        .apply(lower.parse().unwrap(), common::who("host"))
+        .apply(lower.parse().unwrap(), who("host"))
         .await
         .unwrap();
     assert_eq!(
@@ -140,7 +134,7 @@ async fn changed_limit_counts_from_then_on() {
     shop.held(&shop.intent("k2", "acme", "1.00 USD")).await;
     let lower = lower.replace("9.00 USD day", "5.00 USD day");
     shop.authority
-        .apply(lower.parse().unwrap(), common::who("host"))
+        .apply(lower.parse().unwrap(), who("host"))
         .await
         .unwrap();
     assert_eq!(
@@ -155,8 +149,7 @@ async fn changed_limit_counts_from_then_on() {
     shop.check().await;
 }
 
-#[test]
-fn limits_read_back_as_written() {
+pub(crate) async fn limits_read_back_as_written(bug: Option<Bug>) {
     for text in [
         "20.00 USD day +02:00",
         "5.00 USD rolling 1h",
@@ -165,7 +158,8 @@ fn limits_read_back_as_written() {
         "2.00 USD per_transaction",
         "700 JPY/0 month -11:30",
     ] {
-        assert_eq!(text.parse::<Limit>().unwrap().to_string(), text);
+        let read = limit(bug, text.parse().unwrap());
+        assert_eq!(read.to_string(), text);
     }
     for text in [
         "",
@@ -246,9 +240,9 @@ fn capture(spend: &mut Spent, units: i64) -> bool {
     is_first || spend.state == SpendState::Captured && units == spend.units
 }
 
-async fn run(ops: Vec<Op>) -> Result<(), TestCaseError> {
+async fn run(bug: Option<Bug>, ops: Vec<Op>) -> Result<(), TestCaseError> {
     let limits = "\"0.0002 USD hour\", \"0.00015 USD rolling 2m\", \"6 count rolling 2m\"";
-    let shop = shop(limits).await;
+    let shop = shop(bug, limits).await;
     // Moment 0 is long ago.
     let (mut spends, mut now_s) = (Vec::<Spent>::new(), 2 * 3_600_u64);
     let usd = |units: i64| agent_core::Amount::from_units(units.into(), agent_core::Asset::USD);
@@ -309,12 +303,27 @@ async fn run(ops: Vec<Op>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 20, ..<_>::default() })]
-
-    #[test]
-    fn windows_admit_what_adding_up_a_list_admits(ops in ops()) {
+fn walk(bug: Option<Bug>) -> Result<(), TestError<Vec<Op>>> {
+    let mut runner = TestRunner::new(ProptestConfig {
+        failure_persistence: None,
+        cases: 20,
+        max_shrink_iters: if bug.is_some() { 0 } else { 500 },
+        ..ProptestConfig::default()
+    });
+    runner.run(&ops(), |ops| {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
-        runtime.unwrap().block_on(run(ops))?;
+        runtime.unwrap().block_on(run(bug, ops))
+    })
+}
+
+#[test]
+fn windows_admit_what_adding_up_a_list_admits() {
+    walk(None).unwrap();
+}
+
+#[test]
+fn adding_up_a_list_finds_what_windows_admit_wrongly() {
+    for bug in [Bug::FixesWindows, Bug::IgnoresCounts, Bug::KeepsReleased] {
+        assert!(walk(Some(bug)).is_err(), "{bug:?} is not found");
     }
 }

@@ -1,13 +1,10 @@
 //! Approvals: for exactly one spend, once, by those who may, in time.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-mod common;
-
+use crate::common::planted::Bug;
+use crate::common::{Shop, money, op, path, who};
 use agent_core::{Classify, ErrorKind};
 use agent_pay::Error;
 use agent_pay::authority::{ApprovalState, Intent, Vote};
-use common::{Shop, money, op, path, who};
 
 const POLICY: &str = r#"
 [node.acme]
@@ -31,9 +28,8 @@ async fn approve(shop: &Shop, intent: &Intent, voter: &str) -> ApprovalState {
     shop.vote(intent, voter, Vote::Approve).await.unwrap()
 }
 
-#[tokio::test]
-async fn quorum_of_different_people_approves_one_spend_once() {
-    let shop = Shop::open(POLICY).await;
+pub(crate) async fn quorum_of_different_people_approves_one_spend_once(bug: Option<Bug>) {
+    let shop = Shop::with(bug, POLICY).await;
     let intent = shop.intent("k", "acme/a", "9.00 USD");
     let request = shop.asked(&intent).await;
     assert_eq!((request.quorum, request.state), (2, ApprovalState::Open));
@@ -76,9 +72,8 @@ async fn quorum_of_different_people_approves_one_spend_once() {
     shop.check().await;
 }
 
-#[tokio::test]
-async fn approval_holds_for_every_part_of_the_intent_and_nothing_else() {
-    let shop = Shop::open(POLICY).await;
+pub(crate) async fn approval_holds_for_every_part_of_the_intent_and_nothing_else(bug: Option<Bug>) {
+    let shop = Shop::with(bug, POLICY).await;
     let intent = shop.intent("k", "acme/a", "9.00 USD");
     shop.asked(&intent).await;
     for voter in ["human:alice", "human:bob"] {
@@ -110,9 +105,8 @@ async fn approval_holds_for_every_part_of_the_intent_and_nothing_else() {
     shop.check().await;
 }
 
-#[tokio::test]
-async fn nobody_approves_their_own_spend_or_their_parents() {
-    let shop = Shop::open(POLICY).await;
+pub(crate) async fn nobody_approves_their_own_spend_or_their_parents(bug: Option<Bug>) {
+    let shop = Shop::with(bug, POLICY).await;
     let denied = |error: Error| {
         assert!(matches!(error, Error::NotAnApprover { .. }), "{error:?}");
         assert_eq!(error.kind(), ErrorKind::Denied);
@@ -163,9 +157,8 @@ async fn nobody_approves_their_own_spend_or_their_parents() {
     );
 }
 
-#[tokio::test]
-async fn one_refusal_denies_whatever_others_said() {
-    let shop = Shop::open(POLICY).await;
+pub(crate) async fn one_refusal_denies_whatever_others_said(bug: Option<Bug>) {
+    let shop = Shop::with(bug, POLICY).await;
     let intent = shop.intent("k", "acme/a", "9.00 USD");
     shop.asked(&intent).await;
     approve(&shop, &intent, "human:alice").await;
@@ -180,9 +173,12 @@ async fn one_refusal_denies_whatever_others_said() {
     shop.check().await;
 }
 
-#[tokio::test]
-async fn approval_that_ran_out_is_void_and_its_votes_too() {
-    let shop = Shop::open(&POLICY.replace("quorum = 2", "quorum = 2\napproval_seconds = 60")).await;
+pub(crate) async fn approval_that_ran_out_is_void_and_its_votes_too(bug: Option<Bug>) {
+    let shop = Shop::with(
+        bug,
+        &POLICY.replace("quorum = 2", "quorum = 2\napproval_seconds = 60"),
+    )
+    .await;
     let intent = shop.intent("k", "acme/a", "9.00 USD");
     shop.asked(&intent).await;
     approve(&shop, &intent, "human:alice").await;
@@ -213,9 +209,8 @@ async fn approval_that_ran_out_is_void_and_its_votes_too() {
     shop.check().await;
 }
 
-#[tokio::test]
-async fn requests_votes_and_grants_survive_a_restart() {
-    let shop = Shop::open(POLICY).await;
+pub(crate) async fn requests_votes_and_grants_survive_a_restart(bug: Option<Bug>) {
+    let shop = Shop::with(bug, POLICY).await;
     let intent = shop.intent("k", "acme/a", "9.00 USD");
     let request = shop.asked(&intent).await;
     approve(&shop, &intent, "human:alice").await;
@@ -243,10 +238,12 @@ async fn requests_votes_and_grants_survive_a_restart() {
     shop.check().await;
 }
 
-#[tokio::test]
-async fn question_nobody_can_answer_is_a_denial() {
-    let shop =
-        Shop::open("[node.acme]\nlimits = [\"9 USD lifetime\"]\nalone_up_to = \"1 USD\"").await;
+pub(crate) async fn question_nobody_can_answer_is_a_denial(bug: Option<Bug>) {
+    let shop = Shop::with(
+        bug,
+        "[node.acme]\nlimits = [\"9 USD lifetime\"]\nalone_up_to = \"1 USD\"",
+    )
+    .await;
     assert_eq!(
         shop.denied(&shop.intent("k", "acme", "2.00 USD")).await,
         "no_approver"
