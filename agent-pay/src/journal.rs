@@ -119,6 +119,16 @@ pub fn post<B: Book + ?Sized>(book: &mut B, batch: &Batch) -> Result<Receipt> {
         }
         return receipt(book, &row, batch.key.clone());
     }
+    post_unused(book, batch, request)
+}
+
+/// Posts a batch under a key no batch has.
+pub(crate) fn post_first<B: Book + ?Sized>(book: &mut B, batch: &Batch) -> Result<Receipt> {
+    let request = batch.digest()?;
+    post_unused(book, batch, request)
+}
+
+fn post_unused<B: Book + ?Sized>(book: &mut B, batch: &Batch, request: Digest) -> Result<Receipt> {
     if let Some(refused) = book.refusal(&batch.key)? {
         return Err(already_failed(batch, refused == request));
     }
@@ -188,10 +198,19 @@ pub(crate) fn resolve_by<B: Book + ?Sized>(
     key: &IdempotencyKey,
     how: impl FnOnce(&[TransferRow]) -> Result<(Origin, Vec<Amount>)>,
 ) -> Result<(Vec<TransferRow>, Receipt)> {
-    let Some(held) = book.batch_by_key(key)? else {
-        return Err(Error::KeyNotFound { key: key.clone() });
-    };
-    let mut holds = book.transfers(&held)?;
+    let held = book.batch_by_key(key)?;
+    let held = held.ok_or_else(|| Error::KeyNotFound { key: key.clone() })?;
+    resolve_batch(book, key, &held, how)
+}
+
+/// Resolves a batch that was read already.
+pub(crate) fn resolve_batch<B: Book + ?Sized>(
+    book: &mut B,
+    key: &IdempotencyKey,
+    held: &BatchRow,
+    how: impl FnOnce(&[TransferRow]) -> Result<(Origin, Vec<Amount>)>,
+) -> Result<(Vec<TransferRow>, Receipt)> {
+    let mut holds = book.transfers(held)?;
     holds.retain(|transfer| transfer.kind == TransferKind::Pending);
     if holds.is_empty() {
         return Err(Error::invalid("resolution", "the batch holds nothing"));
@@ -211,7 +230,7 @@ pub(crate) fn resolve_by<B: Book + ?Sized>(
             state: done.origin.state(),
         });
     }
-    let receipt = finish(book, &held, &holds, request, origin, &captures)?;
+    let receipt = finish(book, held, &holds, request, origin, &captures)?;
     Ok((holds, receipt))
 }
 

@@ -165,6 +165,7 @@ async fn verify_finds_every_altered_removed_or_reordered_row() {
         "UPDATE pay_batch SET expires_ms = expires_ms + 1 WHERE key = 'step-2'",
         "UPDATE pay_batch SET request = zeroblob(32) WHERE seq = 4",
         "DELETE FROM pay_batch WHERE seq = 4",
+        "DELETE FROM pay_activity WHERE account = 2",
         "DELETE FROM pay_batch WHERE seq = (SELECT max(seq) FROM pay_batch)",
         "UPDATE pay_pending SET expires_ms = 1 WHERE batch = (SELECT max(batch) FROM pay_pending)",
         "DELETE FROM pay_pending",

@@ -4,6 +4,7 @@ mod known;
 mod row;
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 
 use agent_core::store::{Tx, sql};
 use agent_core::{Asset, Digest, IdempotencyKey, Timestamp};
@@ -39,12 +40,19 @@ pub(super) const TRANSFERS: &str =
 const TRANSFERS_OF: &str = "SELECT id, batch, debit, credit, units, kind, hold FROM pay_transfer \
      WHERE id >= ?1 AND id < ?2 ORDER BY id";
 
+/// How many transfers a block has. An account is listed in the blocks it has transfers in, and its
+/// statement reads those whole: a row now and then instead of two entries of an index for each
+/// transfer.
+pub(super) const BLOCK: u64 = 64;
+
 /// A transaction as the journal sees it. It remembers the head and the accounts it has read and
 /// written, so while it lives nothing else may write to the ledger.
 pub(super) struct TxBook<'a, 'c> {
     tx: &'a Tx<'c>,
     head: Cell<Option<Head>>,
     known: RefCell<Known>,
+    /// The blocks of transfers it knows an account to be listed in.
+    listed: BTreeSet<(u64, u64)>,
     is_deferred: bool,
     /// Whether something waits to be written.
     is_behind: bool,
@@ -57,6 +65,7 @@ impl<'a, 'c> TxBook<'a, 'c> {
             tx,
             head: Cell::new(None),
             known: RefCell::default(),
+            listed: BTreeSet::new(),
             is_deferred: false,
             is_behind: false,
         }
@@ -258,7 +267,7 @@ impl Book for TxBook<'_, '_> {
 }
 
 impl TxBook<'_, '_> {
-    fn put_transfers(&self, transfers: &[TransferRow]) -> Result<()> {
+    fn put_transfers(&mut self, transfers: &[TransferRow]) -> Result<()> {
         let operation = "append a transfer";
         let mut insert = self
             .tx
@@ -277,6 +286,25 @@ impl TxBook<'_, '_> {
             ];
             insert.execute(values).map_err(sql(operation))?;
         }
+        for t in transfers {
+            let block = t.id / BLOCK;
+            for account in [t.debit, t.credit] {
+                if self.listed.insert((account, block)) {
+                    self.list(account, block)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&self, account: u64, block: u64) -> Result<()> {
+        let operation = "list an account";
+        self.tx
+            .sql()
+            .prepare_cached("INSERT INTO pay_activity VALUES (?1, ?2) ON CONFLICT DO NOTHING")
+            .map_err(sql(operation))?
+            .execute([stored(account)?, stored(block)?])
+            .map_err(sql(operation))?;
         Ok(())
     }
 
@@ -364,14 +392,17 @@ impl TxBook<'_, '_> {
             ],
             "append a batch",
         )?;
+        // Only what expires by itself is ever looked for there.
         if let Some(resolved) = batch.resolves {
-            self.change(
-                "DELETE FROM pay_pending WHERE batch = ?1",
-                [stored(resolved)?],
-                "end a hold",
-            )?;
+            let operation = "end a hold";
+            self.tx
+                .sql()
+                .prepare_cached("DELETE FROM pay_pending WHERE batch = ?1")
+                .map_err(sql(operation))?
+                .execute([stored(resolved)?])
+                .map_err(sql(operation))?;
         }
-        if commit.is_pending {
+        if commit.is_pending && expires_ms.is_some() {
             self.change(
                 "INSERT INTO pay_pending (batch, expires_ms) VALUES (?1, ?2)",
                 params![stored(batch.seq)?, expires_ms],

@@ -1,14 +1,14 @@
 //! The reads of the ledger that are not part of a write.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use agent_core::Asset;
 use agent_core::store::{Tx, sql};
-use rusqlite::{Params, Row, params};
+use rusqlite::{CachedStatement, Params, Row, params};
 
 use super::book::{
-    ACCOUNT, AssetText, BATCHES, BATCHES_AFTER, TRANSFERS, TxBook, account, batch, number, stored,
-    transfer,
+    ACCOUNT, AssetText, BATCHES, BATCHES_AFTER, BLOCK, TRANSFERS, TxBook, account, batch, number,
+    stored, transfer,
 };
 use crate::account::{Account, AccountQuery};
 use crate::batch::Transfer;
@@ -72,11 +72,15 @@ pub(super) fn statement(tx: &Tx<'_>, query: &StatementQuery) -> Result<Vec<Trans
     let limit = query.limit.min(StatementQuery::LIMIT_MAX);
     let rows: Vec<TransferRow> = list(
         tx,
-        // An account is never on both sides, so the two halves have no transfer in common.
-        "SELECT * FROM (SELECT id, batch, debit, credit, units, kind, hold FROM pay_transfer \
-         WHERE debit = ?1 AND id > ?2 ORDER BY id LIMIT ?3) UNION ALL \
-         SELECT * FROM (SELECT id, batch, debit, credit, units, kind, hold FROM pay_transfer \
-         WHERE credit = ?1 AND id > ?2 ORDER BY id LIMIT ?3) ORDER BY id LIMIT ?3",
+        // By block and number, which is the order both loops run in, so that a page reads no more
+        // than it shows.
+        &format!(
+            "SELECT t.id, t.batch, t.debit, t.credit, t.units, t.kind, t.hold \
+             FROM pay_activity a CROSS JOIN pay_transfer t \
+             ON t.id >= a.block * {BLOCK} AND t.id < (a.block + 1) * {BLOCK} \
+             WHERE a.account = ?1 AND a.block >= ?2 / {BLOCK} AND t.id > ?2 \
+             AND (t.debit = ?1 OR t.credit = ?1) ORDER BY a.block, t.id LIMIT ?3"
+        ),
         params![
             stored(account.id)?,
             stored(query.after)?,
@@ -129,13 +133,14 @@ pub(super) fn verify(tx: &Tx<'_>, anchor: Option<Anchor>) -> Result<Verified> {
     let mut transfers = tx.sql().prepare_cached(TRANSFERS).map_err(sql(operation))?;
     let mut batches = batches.query([]).map_err(sql(operation))?;
     let mut transfers = transfers.query([]).map_err(sql(operation))?;
+    let mut listed = Listed::new(tx)?;
     let mut waiting: Vec<TransferRow> = Vec::new();
     while let Some(row) = batches.next().map_err(sql(operation))? {
         let batch = batch(row)?;
         waiting.clear();
         while u64::try_from(waiting.len()).unwrap_or(u64::MAX) < batch.n_transfers {
             match transfers.next().map_err(sql(operation))? {
-                Some(row) => waiting.push(transfer(row)?),
+                Some(row) => waiting.push(listed.check(transfer(row)?)?),
                 None => break,
             }
         }
@@ -150,4 +155,42 @@ pub(super) fn verify(tx: &Tx<'_>, anchor: Option<Anchor>) -> Result<Verified> {
     })?;
     let head = TxBook::new(tx).head()?;
     auditor.finish(&head, &pending.into_iter().collect())
+}
+
+/// Checks that accounts are listed in the blocks they have transfers in, in the order of these.
+struct Listed<'c> {
+    block: u64,
+    accounts: BTreeSet<u64>,
+    find: CachedStatement<'c>,
+}
+
+impl<'c> Listed<'c> {
+    fn new(tx: &Tx<'c>) -> Result<Self> {
+        let find = "SELECT 1 FROM pay_activity WHERE account = ?1 AND block = ?2";
+        let find = tx.sql().prepare_cached(find);
+        Ok(Self {
+            block: 0,
+            accounts: BTreeSet::new(),
+            find: find.map_err(sql("read the blocks"))?,
+        })
+    }
+
+    fn check(&mut self, transfer: TransferRow) -> Result<TransferRow> {
+        let block = transfer.id / BLOCK;
+        if block != self.block {
+            self.block = block;
+            self.accounts.clear();
+        }
+        for account in [transfer.debit, transfer.credit] {
+            if !self.accounts.insert(account) {
+                continue;
+            }
+            let found = self.find.exists([stored(account)?, stored(block)?]);
+            if !found.map_err(sql("read the blocks"))? {
+                let found = format!("account {account} is not listed in block {block}");
+                return Err(Error::corrupt(found));
+            }
+        }
+        Ok(transfer)
+    }
 }

@@ -223,4 +223,40 @@ CREATE TABLE pay_dispute (
 ALTER TABLE pay_refund ADD COLUMN state INTEGER NOT NULL DEFAULT 1;
 CREATE INDEX pay_refund_submitted ON pay_refund (spend, key) WHERE state = 0;
 ",
+    "
+CREATE TABLE pay_spend_by_batch (
+    batch INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL CHECK (length(digest) = 32),
+    decision INTEGER NOT NULL,
+    node TEXT NOT NULL,
+    payee TEXT NOT NULL,
+    asset TEXT NOT NULL,
+    units INTEGER NOT NULL CHECK (units >= 0),
+    n_parts INTEGER NOT NULL,
+    n_counts INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    captured INTEGER NOT NULL CHECK (captured >= 0 AND captured <= units),
+    refunded INTEGER NOT NULL CHECK (refunded >= 0 AND refunded <= captured),
+    expires_ms INTEGER NOT NULL
+) STRICT;
+INSERT INTO pay_spend_by_batch SELECT b.seq, s.digest, s.decision, s.node, s.payee, s.asset, s.units,
+    s.n_parts, s.n_counts, s.state, s.captured, s.refunded, s.expires_ms
+    FROM pay_spend s JOIN pay_batch b ON b.key = s.key;
+DROP TABLE pay_spend;
+ALTER TABLE pay_spend_by_batch RENAME TO pay_spend;
+CREATE INDEX pay_spend_due ON pay_spend (expires_ms) WHERE state = 0;
+CREATE INDEX pay_spend_submitted ON pay_spend (decision) WHERE state = 1;
+
+CREATE TABLE pay_activity (
+    account INTEGER NOT NULL,
+    block INTEGER NOT NULL,
+    PRIMARY KEY (account, block)
+) STRICT, WITHOUT ROWID;
+INSERT INTO pay_activity SELECT debit, id / 64 FROM pay_transfer
+    UNION SELECT credit, id / 64 FROM pay_transfer;
+DROP INDEX pay_transfer_debit;
+DROP INDEX pay_transfer_credit;
+
+DELETE FROM pay_pending WHERE expires_ms IS NULL;
+",
 ];

@@ -9,7 +9,7 @@ use super::row::{Spend, find, part_key, update};
 use super::sweep;
 use crate::authority::{Limit, SpendHold, SpendState};
 use crate::error::{Error, Result};
-use crate::journal::{self, Origin, TransferRow};
+use crate::journal::{self, Book, Origin, TransferRow};
 
 /// Marks as handed to a rail; see [`SqliteAuthority::submit`](super::SqliteAuthority::submit).
 ///
@@ -81,30 +81,39 @@ fn capture_part(desk: &mut Desk<'_, '_>, spend: &Spend, part: u32, left: i64) ->
     let n_counts = if part == 0 { spend.n_counts } else { 0 };
     let mut taken = 0;
     let count = Limit::count_asset()?;
-    let (holds, _receipt) =
-        journal::resolve_by(&mut desk.book, &part_key(&spend.key, part)?, |holds| {
-            taken = holds.get(n_counts).map_or(0, |hold| hold.units.min(left));
-            if taken == 0 {
-                return Ok((Origin::Voided, Vec::new()));
+    resolve_part(desk, spend, part, |holds| {
+        taken = holds.get(n_counts).map_or(0, |hold| hold.units.min(left));
+        if taken == 0 {
+            return Ok((Origin::Voided, Vec::new()));
+        }
+        let one = |n: usize| {
+            let hold = holds.get(n).map_or(0, |hold| hold.units);
+            match n < n_counts {
+                true => Amount::from_units(hold.into(), count),
+                false => spend.amount(taken),
             }
-            let one = |n: usize| {
-                let hold = holds.get(n).map_or(0, |hold| hold.units);
-                match n < n_counts {
-                    true => Amount::from_units(hold.into(), count),
-                    false => spend.amount(taken),
-                }
-            };
-            Ok((Origin::Captured, (0..holds.len()).map(one).collect()))
-        })?;
-    unpark(desk, &holds)?;
+        };
+        Ok((Origin::Captured, (0..holds.len()).map(one).collect()))
+    })?;
     Ok(taken)
 }
 
-fn unpark(desk: &mut Desk<'_, '_>, holds: &[TransferRow]) -> Result<()> {
-    match holds.first() {
-        Some(hold) => sweep::unpark(desk, hold.batch),
-        None => Ok(()),
-    }
+/// Resolves the holds of a part, which leave the windows they were held beyond.
+fn resolve_part(
+    desk: &mut Desk<'_, '_>,
+    spend: &Spend,
+    part: u32,
+    how: impl FnOnce(&[TransferRow]) -> Result<(Origin, Vec<Amount>)>,
+) -> Result<()> {
+    let key = part_key(&spend.key, part)?;
+    // The batch of the first part is known, and its number finds it sooner than its key.
+    let held = match part {
+        0 => Some(desk.book.batch(spend.batch)?),
+        _ => desk.book.batch_by_key(&key)?,
+    };
+    let held = held.ok_or_else(|| Error::corrupt(format!("part {part} of a spend is missing")))?;
+    journal::resolve_batch(&mut desk.book, &key, &held, how)?;
+    sweep::unpark(desk, held.seq)
 }
 
 /// Releases; see [`SqliteAuthority::release`](super::SqliteAuthority::release).
@@ -138,10 +147,7 @@ pub(super) fn expire(desk: &mut Desk<'_, '_>, key: &IdempotencyKey) -> Result<()
 
 fn end(desk: &mut Desk<'_, '_>, mut spend: Spend, origin: Origin) -> Result<SpendHold> {
     for part in 0..spend.n_parts {
-        let key = part_key(&spend.key, part)?;
-        let how = |_holds: &[TransferRow]| Ok((origin, Vec::new()));
-        let (holds, _receipt) = journal::resolve_by(&mut desk.book, &key, how)?;
-        unpark(desk, &holds)?;
+        resolve_part(desk, &spend, part, |_holds| Ok((origin, Vec::new())))?;
     }
     spend.state = match origin {
         Origin::Expired => SpendState::Expired,

@@ -6,7 +6,7 @@ use agent_core::{Amount, Digest, IdempotencyKey, canonical_json};
 use super::super::book::TxBook;
 use super::desk::Desk;
 use super::nodes::PolicyCache;
-use super::row::{Spend, find, insert, part_key, read, update};
+use super::row::{Spend, Under, find, insert, part_key, under, update};
 use super::snapshot::{self, Sum, Taken};
 use super::{approve, record, sweep};
 use crate::account::{AccountName, Guard};
@@ -61,13 +61,17 @@ pub(super) fn authorize_at(
     checked: &Checked,
 ) -> Result<Authorization> {
     let (tx, digest) = (desk.tx, checked.digest);
-    if let Some(spend) = read(tx, &intent.key)? {
-        if spend.digest != digest {
-            let (key, differs) = (intent.key.clone(), Difference::Entries);
-            return Err(Error::KeyReused { key, differs });
+    let reused = || {
+        let (key, differs) = (intent.key.clone(), Difference::Entries);
+        Error::KeyReused { key, differs }
+    };
+    match under(tx, &intent.key)? {
+        Under::Nothing => {}
+        Under::Spend(spend) if spend.digest == digest => {
+            let (hold, is_replayed) = (spend.hold(), true);
+            return Ok(Authorization::Held { hold, is_replayed });
         }
-        let (hold, is_replayed) = (spend.hold(), true);
-        return Ok(Authorization::Held { hold, is_replayed });
+        Under::Spend(_) | Under::Other => return Err(reused()),
     }
     sweep::a_little(desk)?;
     let mut taken = snapshot::take(desk, intent, 0)?;
@@ -77,9 +81,10 @@ pub(super) fn authorize_at(
         Outcome::Deny => deny(decision, id),
         Outcome::Ask { .. } => approve::ask(tx, intent, digest, &decision),
         Outcome::Allow => {
-            let n_counts = reserve(desk, &intent.key, id, &taken, intent)?;
+            let (batch, n_counts) = reserve(desk, &intent.key, id, &taken, intent)?;
             approve::consume(tx, &taken.snapshot, &digest)?;
             let spend = Spend {
+                batch,
                 key: intent.key.clone(),
                 digest,
                 decision: id,
@@ -216,14 +221,15 @@ fn deny(decision: Decision, id: u64) -> Result<Authorization> {
     }))
 }
 
-/// Holds on every limit and returns how many of them are counts, which come first.
+/// Holds on every limit, under a key no batch has, and returns the batch and how many of its holds
+/// are counts, which come first.
 fn reserve(
     desk: &mut Desk<'_, '_>,
     key: &IdempotencyKey,
     decision: u64,
     taken: &Taken,
     intent: &Intent,
-) -> Result<usize> {
+) -> Result<(u64, usize)> {
     let (tx, book) = (desk.tx, &mut desk.book);
     open_sums(book, decision, taken)?;
     let spent = AccountName::new(SPENT)?;
@@ -239,7 +245,7 @@ fn reserve(
         let (from, to) = (movement.from.clone(), movement.to.clone());
         entries.push(Entry::hold(from, to, intent.amount_max));
     }
-    let receipt = journal::post(book, &Batch::new(key.clone(), entries))?;
+    let receipt = journal::post_first(book, &Batch::new(key.clone(), entries))?;
     let rolling = counts
         .chain(amounts)
         .filter_map(|sum| match sum.limit.window {
@@ -252,7 +258,7 @@ fn reserve(
         let leaves = taken.snapshot.at.after(span);
         sweep::enter(tx, leaves, receipt.seq, account.id)?;
     }
-    Ok(n_counts)
+    Ok((receipt.seq, n_counts))
 }
 
 /// Opens the accounts of windows that have none, and gives those their present limit that have

@@ -4,7 +4,7 @@ use agent_core::store::{Tx, sql};
 use agent_core::{Amount, Digest, IdempotencyKey, Timestamp};
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::super::book::AssetText;
+use super::super::book::{AssetText, number};
 use super::super::statement::{keys, run};
 use super::nodes;
 use crate::authority::{SpendHold, SpendState};
@@ -14,6 +14,8 @@ use crate::error::{Error, Result};
 
 /// A spend as it is stored.
 pub(super) struct Spend {
+    /// The batch that holds its first part.
+    pub(super) batch: u64,
     pub(super) key: IdempotencyKey,
     pub(super) digest: Digest,
     pub(super) decision: u64,
@@ -90,7 +92,8 @@ pub fn spend(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Option<SpendHold>> {
 /// # Errors
 /// As there.
 pub fn submitted(tx: &Tx<'_>, limit: usize) -> Result<Vec<IdempotencyKey>> {
-    let select = "SELECT key FROM pay_spend WHERE state = 1 ORDER BY decision LIMIT ?1";
+    let select = "SELECT b.key FROM pay_spend s JOIN pay_batch b ON b.seq = s.batch \
+                  WHERE s.state = 1 ORDER BY s.decision LIMIT ?1";
     keys(tx, select, limit)
 }
 
@@ -98,17 +101,48 @@ pub(super) fn find(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Spend> {
     read(tx, key)?.ok_or_else(|| Error::KeyNotFound { key: key.clone() })
 }
 
-pub(super) fn read(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Option<Spend>> {
+fn read(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Option<Spend>> {
+    Ok(match under(tx, key)? {
+        Under::Spend(spend) => Some(*spend),
+        Under::Nothing | Under::Other => None,
+    })
+}
+
+/// What there is under a key.
+pub(super) enum Under {
+    Nothing,
+    /// A batch of the ledger that is no spend.
+    Other,
+    Spend(Box<Spend>),
+}
+
+/// Looks a key up: spends have no index of their own, since their first batches have their keys.
+pub(super) fn under(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Under> {
     let operation = "read a spend";
+    // Two statements: SQLite prepares a join of the two anew for each key.
+    let seq = tx
+        .sql()
+        .prepare_cached("SELECT seq FROM pay_batch WHERE key = ?1")
+        .and_then(|mut select| {
+            let seq = select.query_row([key.as_str()], |row| row.get::<_, i64>(0));
+            seq.optional()
+        })
+        .map_err(sql(operation))?;
+    let Some(seq) = seq else {
+        return Ok(Under::Nothing);
+    };
     let mut select = tx
         .sql()
         .prepare_cached(
             "SELECT digest, decision, node, payee, asset, units, n_parts, n_counts, state, \
-             captured, refunded, expires_ms FROM pay_spend WHERE key = ?1",
+             captured, refunded, expires_ms, batch FROM pay_spend WHERE batch = ?1",
         )
         .map_err(sql(operation))?;
-    let found = select.query_row([key.as_str()], |row| Ok(parse(key, row)));
-    found.optional().map_err(sql(operation))?.transpose()
+    let found = select.query_row([seq], |row| Ok(parse(key, row)));
+    Ok(match found.optional().map_err(sql(operation))? {
+        None => Under::Other,
+        Some(spend) => Under::Spend(Box::new(spend?)),
+    })
 }
 
 fn parse(key: &IdempotencyKey, row: &Row<'_>) -> Result<Spend> {
@@ -116,6 +150,7 @@ fn parse(key: &IdempotencyKey, row: &Row<'_>) -> Result<Spend> {
     let at = sql("read a spend");
     let text = |n| row.get::<_, String>(n).map_err(sql("read a spend"));
     Ok(Spend {
+        batch: number(row, 12)?,
         key: key.clone(),
         digest: Digest::from_bytes(row.get(0).map_err(at)?),
         decision: row
@@ -146,7 +181,7 @@ pub(super) fn insert(tx: &Tx<'_>, spend: &Spend) -> Result<()> {
         tx,
         "INSERT INTO pay_spend VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         params![
-            spend.key.as_str(),
+            nodes::number(spend.batch)?,
             spend.digest.as_bytes(),
             nodes::number(spend.decision)?,
             spend.node.as_str(),
@@ -168,9 +203,9 @@ pub(super) fn update(tx: &Tx<'_>, spend: &Spend) -> Result<()> {
     run(
         tx,
         "UPDATE pay_spend SET units = ?2, n_parts = ?3, state = ?4, captured = ?5, refunded = ?6 \
-         WHERE key = ?1",
+         WHERE batch = ?1",
         params![
-            spend.key.as_str(),
+            nodes::number(spend.batch)?,
             spend.units,
             spend.n_parts,
             spend.state.code(),

@@ -51,8 +51,8 @@ fn expire_due(desk: &mut Desk<'_, '_>, now: Timestamp, limit: usize) -> Result<u
             .tx
             .sql()
             .prepare_cached(
-                "SELECT key FROM pay_spend WHERE state = 0 AND expires_ms <= ?1 \
-                 ORDER BY expires_ms LIMIT ?2",
+                "SELECT b.key FROM pay_spend s JOIN pay_batch b ON b.seq = s.batch \
+                 WHERE s.state = 0 AND s.expires_ms <= ?1 ORDER BY s.expires_ms LIMIT ?2",
             )
             .map_err(sql(operation))?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
