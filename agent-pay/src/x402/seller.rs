@@ -13,6 +13,7 @@
 //! the payment was not carried out and is the only thing a client may answer with another.
 
 pub(super) mod answer;
+mod bought;
 mod identifier;
 mod layer;
 mod serve;
@@ -46,7 +47,8 @@ pub enum SettlePolicy {
     #[default]
     SettleFirst,
     /// Verify, work, settle, and only then hand the answer out: nobody pays for an error. Work whose
-    /// payment fails is undone by [`Undo`].
+    /// payment fails is undone by [`Undo`]; work that a process dies after is settled by
+    /// [`Seller::reconcile`].
     WorkFirst,
 }
 
@@ -54,10 +56,11 @@ pub enum SettlePolicy {
 #[async_trait]
 pub trait Undo: fmt::Debug + Send + Sync + 'static {
     /// Takes it back. Called once for a payment that failed for good after its work; again after a
-    /// crash in the middle.
+    /// crash in the middle. The work found the same key in the extensions of its request.
     ///
     /// # Errors
-    /// Whatever keeps it from being taken back; it is then tried again with the payment.
+    /// Whatever keeps it from being taken back; it is then tried again with the payment or by
+    /// [`Seller::reconcile`].
     ///
     /// # Cancel safety
     /// As the implementation says.
@@ -73,7 +76,6 @@ pub struct Sale {
     description: Option<String>,
     mime_type: Option<String>,
     identifier: Identifier,
-    undo: Option<Arc<dyn Undo>>,
     offers_by: Option<Arc<dyn Signer>>,
 }
 
@@ -87,7 +89,6 @@ impl Sale {
             description: None,
             mime_type: None,
             identifier: Identifier::Optional,
-            undo: None,
             offers_by: None,
         }
     }
@@ -111,13 +112,6 @@ impl Sale {
     #[must_use]
     pub const fn with_identifier(mut self, identifier: Identifier) -> Self {
         self.identifier = identifier;
-        self
-    }
-
-    /// Sets who takes work back whose payment failed. Default: nobody; its answer is withheld.
-    #[must_use]
-    pub fn with_undo(mut self, undo: Arc<dyn Undo>) -> Self {
-        self.undo = Some(undo);
         self
     }
 
@@ -146,12 +140,13 @@ pub struct SellerConfig {
     work_max: Duration,
     body_bytes_max: usize,
     chain: Option<Arc<dyn Chain>>,
+    undo: Option<Arc<dyn Undo>>,
 }
 
 impl SellerConfig {
     /// Sells under a base such as `https://api.example`, which is what clients are told, whatever
     /// host their request names. A settlement may take 45 s and the work 60 s, bodies of requests
-    /// have 1 MiB at most, and no chain is asked.
+    /// have 1 MiB at most, no chain is asked and no work is taken back.
     #[must_use]
     pub fn new(base: &str) -> Self {
         Self {
@@ -160,6 +155,7 @@ impl SellerConfig {
             work_max: Duration::from_secs(60),
             body_bytes_max: 1 << 20,
             chain: None,
+            undo: None,
         }
     }
 
@@ -190,6 +186,15 @@ impl SellerConfig {
     #[must_use]
     pub fn with_chain(mut self, chain: Arc<dyn Chain>) -> Self {
         self.chain = Some(chain);
+        self
+    }
+
+    /// Sets who takes work back whose payment failed, of every sale that works first: it is the
+    /// seller's, so that work of a process that died is taken back too. Default: nobody; its answer is
+    /// withheld.
+    #[must_use]
+    pub fn with_undo(mut self, undo: Arc<dyn Undo>) -> Self {
+        self.undo = Some(undo);
         self
     }
 }

@@ -5,7 +5,8 @@ use rusqlite::{OptionalExtension, Params, Row};
 
 use crate::error::{Error, Result};
 
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
 CREATE TABLE pay_x402_sale (
     key TEXT PRIMARY KEY,
     payment TEXT NOT NULL,
@@ -43,7 +44,14 @@ CREATE TABLE pay_x402_refund (
     at_ms INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX pay_x402_refund_of ON pay_x402_refund (of);
-"];
+",
+    "
+ALTER TABLE pay_x402_sale ADD COLUMN work INTEGER NOT NULL DEFAULT 0;
+DROP INDEX pay_x402_sale_open;
+CREATE INDEX pay_x402_sale_open ON pay_x402_sale (at_ms)
+    WHERE (state = 0 AND (n_tries > 0 OR work = 1)) OR (state = 2 AND work = 1);
+",
+];
 
 /// Creates or migrates the tables of payments by x402, and those of the layer they stand on.
 pub(super) async fn migrate(db: &Db) -> Result<()> {

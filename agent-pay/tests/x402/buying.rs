@@ -64,7 +64,7 @@ impl Transport for Wires {
     }
 }
 
-const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 [node.acme]
 limits = ["0.01 USD lifetime"]
 first_payee = "allow"

@@ -28,7 +28,8 @@ use crate::wire::test_key;
 pub(crate) const PRICE: u128 = 1_000;
 
 /// A public test key of the development chain `anvil`; never for money.
-const SHOPKEEPER: &str = "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a";
+pub(crate) const SHOPKEEPER: &str =
+    "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a";
 
 pub(crate) struct House {
     pub(crate) clock: Arc<ManualClock>,

@@ -7,6 +7,7 @@ mod chain;
 mod example;
 mod hostile;
 mod house;
+mod kill;
 #[path = "../common/peer.rs"]
 mod peer;
 mod peers;

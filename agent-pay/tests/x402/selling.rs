@@ -408,9 +408,10 @@ async fn work_whose_payment_fails_is_withheld_and_undone_once() {
     let house = House::open(100_000).await;
     let undone = Arc::new(Undone::default());
     let sale = Sale::new(vec![asked()]).with_policy(SettlePolicy::WorkFirst);
-    let shop = house
-        .sells(sale.with_undo(Arc::<Undone>::clone(&undone) as Arc<dyn Undo>))
-        .await;
+    let config = config().with_undo(Arc::<Undone>::clone(&undone) as Arc<dyn Undo>);
+    let seller = house.seller(config).await;
+    let layer = seller.layer(sale).unwrap();
+    let shop = house.serve(seller, layer, Work::default()).await;
     *house.facilitator.moods.lock() = vec![Mood::Refuse("insufficient_funds")];
     let payment = house.payment().await;
     for _ in 0..3 {

@@ -6,21 +6,17 @@ use std::time::Duration;
 use agent_core::store::Tx;
 use agent_core::{ClockExt, Digest, IdempotencyKey};
 use http::{HeaderName, HeaderValue, Request, StatusCode, request};
-use serde_json::Map;
 
 use super::answer::{self, Whole};
-use super::identifier;
-use super::settle::{Taken, is_taken};
+use super::bought::{Bought, Matched, paid_by, read};
+use super::settle::{Taken, is_taken, note_work};
 use super::{Sale, Seller, SettlePolicy};
 use crate::backend::sqlite::authority::{Answer, Begin, begin, finish};
 use crate::error::{Error, Result};
-use crate::x402::authorization::CanonicalKey;
 use crate::x402::check::{Mismatch, check, check_late};
 use crate::x402::facilitator::{Settlement, Verdict};
-use crate::x402::header;
-use crate::x402::message::{PaymentPayload, PaymentRequired, SettleResponse, Version};
+use crate::x402::message::SettleResponse;
 use crate::x402::offer::sign_offers;
-use crate::x402::requirements::Requirements;
 
 /// Marks an answer that was given before (Agentic Commerce Protocol, 2026-04-17).
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -33,44 +29,6 @@ const LEASE_MARGIN: Duration = Duration::from_secs(15);
 const OFFER_SECONDS: u64 = 600;
 
 const WORK: &str = "x402/work";
-
-/// A payment that passed its check.
-struct Bought {
-    key: IdempotencyKey,
-    payment: PaymentPayload,
-    asked: Requirements,
-}
-
-/// The requirements a payment satisfies, and its name.
-type Matched = std::result::Result<(CanonicalKey, Requirements), Mismatch>;
-
-impl Sale {
-    /// What a resource costs, and why that is said.
-    pub(super) fn required(&self, url: &str, error: Option<&str>) -> PaymentRequired {
-        let mut required = PaymentRequired::new(self.resource(url), self.accepts.clone());
-        let extension = (identifier::NAME.to_owned(), self.identifier.advertised());
-        required.extensions = Map::from_iter([extension]);
-        required.error = Some(error.unwrap_or("payment required").to_owned());
-        required
-    }
-
-    /// Finds the requirements a payment satisfies, or the mismatch nearest to one.
-    fn matching(
-        &self,
-        check: impl Fn(&Requirements) -> Result<std::result::Result<CanonicalKey, Mismatch>>,
-    ) -> Result<Matched> {
-        let mut nearest = Mismatch::Network;
-        for asked in &self.accepts {
-            match check(asked)? {
-                Ok(key) => return Ok(Ok((key, asked.clone()))),
-                Err(Mismatch::Network) => {}
-                Err(Mismatch::Requirements) if nearest != Mismatch::Network => {}
-                Err(mismatch) => nearest = mismatch,
-            }
-        }
-        Ok(Err(nearest))
-    }
-}
 
 impl Seller {
     /// The URL of a request as clients are told it.
@@ -133,25 +91,20 @@ impl Seller {
                 Err(error) => return failed(&error),
             }
         }
-        let (key, asked) = match matched {
+        let (canonical, asked) = match matched {
             Ok(Ok(found)) => found,
             Ok(Err(mismatch)) => {
                 return answer::payment_required(&sale.required(url, Some(mismatch.code())));
             }
             Err(error) => return failed(&error),
         };
-        let Ok(key) = key.key() else {
-            return answer::problem(StatusCode::INTERNAL_SERVER_ERROR, "internal");
-        };
         let network = asked.network.clone();
-        let bought = Bought {
-            key,
-            payment,
-            asked,
+        let Ok(bought) = Bought::new(canonical, payment, asked) else {
+            return answer::problem(StatusCode::INTERNAL_SERVER_ERROR, "internal");
         };
         let served = match self.reserve(&bought, url, &request, id).await {
             Ok(Begin::Run) => self.run(sale, bought, request, work).await,
-            Ok(Begin::Replay(kept)) => self.replay(sale, bought, &kept).await,
+            Ok(Begin::Replay(kept)) => self.replay(bought, &kept).await,
             Err(error) => return failed(&error),
         };
         let (mut answer, said) = match served {
@@ -227,7 +180,7 @@ impl Seller {
         &self,
         sale: &Sale,
         bought: Bought,
-        request: Request<Vec<u8>>,
+        mut request: Request<Vec<u8>>,
         work: W,
     ) -> Result<Served>
     where
@@ -235,7 +188,7 @@ impl Seller {
         F: Future<Output = Whole> + Send,
     {
         let first = match sale.policy {
-            SettlePolicy::SettleFirst => self.settle(&bought.key, None).await,
+            SettlePolicy::SettleFirst => self.settle(&bought.key).await,
             SettlePolicy::WorkFirst => self.verify(&bought).await,
         };
         let transaction = match first {
@@ -253,6 +206,8 @@ impl Seller {
                 return Err(error);
             }
         };
+        // Work that dies in the middle is done again, and knows by this that it is the same.
+        request.extensions_mut().insert(bought.canonical.clone());
         let deadline = self.inner.clock.now().after(self.inner.config.work_max);
         let worked = self.inner.clock.deadline(deadline, work(request)).await;
         let mut answer = worked
@@ -272,31 +227,33 @@ impl Seller {
                 None,
             ));
         };
-        let key = bought.key.clone();
-        self.inner
-            .db
-            .write(move |tx| finish(tx, WORK, &key, &kept))
-            .await?;
-        if sale.policy == SettlePolicy::WorkFirst {
-            return self.hand_out(sale, bought, answer).await;
+        let (key, is_unsettled) = (bought.key.clone(), sale.policy == SettlePolicy::WorkFirst);
+        let write = move |tx: &mut Tx<'_>| {
+            if is_unsettled {
+                note_work(tx, &key)?;
+            }
+            finish(tx, WORK, &key, &kept)
+        };
+        self.inner.db.write(write).await?;
+        if is_unsettled {
+            return self.hand_out(bought, answer).await;
         }
         let said = SettleResponse::settled(transaction, &bought.asked.network);
         Ok(Served::Answer(answer, Some(paid_by(said, &bought))))
     }
 
     /// Gives an answer again, once it is paid.
-    async fn replay(&self, sale: &Sale, bought: Bought, kept: &Answer) -> Result<Served> {
+    async fn replay(&self, bought: Bought, kept: &Answer) -> Result<Served> {
         let mut answer = answer::kept(kept)?;
         answer
             .headers_mut()
             .insert(REPLAYED, HeaderValue::from_static("true"));
-        self.hand_out(sale, bought, answer).await
+        self.hand_out(bought, answer).await
     }
 
     /// Hands out an answer whose payment is settled, or settles it.
-    async fn hand_out(&self, sale: &Sale, bought: Bought, answer: Whole) -> Result<Served> {
-        let undo = (sale.policy == SettlePolicy::WorkFirst).then_some(&sale.undo);
-        match self.settle(&bought.key, undo).await? {
+    async fn hand_out(&self, bought: Bought, answer: Whole) -> Result<Served> {
+        match self.settle(&bought.key).await? {
             Settlement::Settled { transaction } => {
                 let said = SettleResponse::settled(transaction, &bought.asked.network);
                 Ok(Served::Answer(answer, Some(paid_by(said, &bought))))
@@ -337,11 +294,6 @@ enum Served {
     Unknown,
 }
 
-fn paid_by(mut said: SettleResponse, bought: &Bought) -> SettleResponse {
-    said.payer = Some(bought.payment.signed.authorization.from.to_string());
-    said
-}
-
 /// Binds the name a payment has of itself to what it pays and what for, for its payer.
 fn name(tx: &mut Tx<'_>, payer: &str, id: &IdempotencyKey, digest: &Digest) -> Result<()> {
     let scope = format!("x402/id/{payer}");
@@ -349,26 +301,6 @@ fn name(tx: &mut Tx<'_>, payer: &str, id: &IdempotencyKey, digest: &Digest) -> R
         finish(tx, &scope, id, &Answer::new(200, String::new()))?;
     }
     Ok(())
-}
-
-/// Reads the payment of a request, which comes in one of two headers and once.
-fn read(request: &Request<Vec<u8>>) -> Result<PaymentPayload> {
-    let headers = request.headers();
-    let v2 = header::only(headers, &header::PAYMENT_SIGNATURE)?;
-    let v1 = header::only(headers, &header::X_PAYMENT)?;
-    let (value, version) = match (v2, v1) {
-        (Some(value), None) => (value, Version::V2),
-        (None, Some(value)) => (value, Version::V1),
-        _ => return Err(Error::invalid("x402 header", "a payment in one header")),
-    };
-    let payment = PaymentPayload::read(&header::decode(value)?)?;
-    if payment.version() != version {
-        return Err(Error::invalid(
-            "x402 header",
-            "the header is of another version",
-        ));
-    }
-    Ok(payment)
 }
 
 /// What a client is told of an error: nothing that is not its own.

@@ -1,12 +1,10 @@
 //! Settlements: each is known to be done, known to have failed, or asked about until it is.
 
-use std::sync::Arc;
-
 use agent_core::store::Tx;
 use agent_core::{Digest, IdempotencyKey};
 use rusqlite::params;
 
-use super::{Seller, Undo};
+use super::Seller;
 use crate::backend::sqlite::authority::{Answer, Begin, begin, finish};
 use crate::backend::sqlite::statement::{keys, run};
 use crate::error::{Error, Result};
@@ -25,6 +23,10 @@ const OPEN: u8 = 0;
 const SETTLED: u8 = 1;
 const FAILED: u8 = 2;
 
+/// Whether work was done before its payment is settled, as it is stored. 0 is no.
+const WORKED: u8 = 1;
+const UNDONE: u8 = 2;
+
 /// A payment as it is stored.
 pub(super) struct Taken {
     payment: String,
@@ -41,7 +43,7 @@ impl Taken {
 
     /// Stores it, unless it is.
     pub(super) fn insert(&self, tx: &Tx<'_>, key: &IdempotencyKey) -> Result<()> {
-        let statement = "INSERT OR IGNORE INTO pay_x402_sale VALUES (?1, ?2, ?3, 0, 0, '', ?4)";
+        let statement = "INSERT OR IGNORE INTO pay_x402_sale VALUES (?1, ?2, ?3, 0, 0, '', ?4, 0)";
         let values = params![
             key.as_str(),
             self.payment,
@@ -59,6 +61,17 @@ pub(super) fn is_taken(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<bool> {
     Ok(one(tx, query, [key.as_str()], |row| row.get::<_, u8>(0))?.is_some())
 }
 
+/// Notes that the work of a payment is done, which is to be settled or taken back.
+pub(super) fn note_work(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<()> {
+    set_work(tx, key, WORKED)
+}
+
+fn set_work(tx: &Tx<'_>, key: &IdempotencyKey, work: u8) -> Result<()> {
+    let statement = "UPDATE pay_x402_sale SET work = ?2 WHERE key = ?1";
+    run(tx, statement, params![key.as_str(), work])?;
+    Ok(())
+}
+
 /// A payment as it is read.
 struct Row {
     payment: PaymentPayload,
@@ -66,20 +79,25 @@ struct Row {
     state: u8,
     n_tries: u32,
     outcome: String,
+    work: u8,
 }
 
 fn row(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Row> {
-    let query = "SELECT payment, asked, state, n_tries, outcome FROM pay_x402_sale WHERE key = ?1";
-    let found: Option<(String, String, u8, u32, String)> = one(tx, query, [key.as_str()], |row| {
+    let query =
+        "SELECT payment, asked, state, n_tries, outcome, work FROM pay_x402_sale WHERE key = ?1";
+    let read = |row: &rusqlite::Row<'_>| {
         Ok((
             row.get(0)?,
             row.get(1)?,
             row.get(2)?,
             row.get(3)?,
             row.get(4)?,
+            row.get(5)?,
         ))
-    })?;
-    let (payment, asked, state, n_tries, outcome) =
+    };
+    let found: Option<(String, String, u8, u32, String, u8)> =
+        one(tx, query, [key.as_str()], read)?;
+    let (payment, asked, state, n_tries, outcome, work) =
         found.ok_or_else(|| Error::KeyNotFound { key: key.clone() })?;
     let damaged = |_form| Error::corrupt("a stored payment is not readable");
     Ok(Row {
@@ -88,6 +106,7 @@ fn row(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Row> {
         state,
         n_tries,
         outcome,
+        work,
     })
 }
 
@@ -103,14 +122,9 @@ impl Row {
 
 impl Seller {
     /// Settles a payment that was stored, or says what became of it. At most one call at a time asks
-    /// the facilitator.
-    ///
-    /// `undo` is given where the work is done already: then a failure is for good.
-    pub(super) async fn settle(
-        &self,
-        key: &IdempotencyKey,
-        undo: Option<&Option<Arc<dyn Undo>>>,
-    ) -> Result<Settlement> {
+    /// the facilitator. Where the work is done already a failure is for good, and the work is taken
+    /// back.
+    pub(super) async fn settle(&self, key: &IdempotencyKey) -> Result<Settlement> {
         let (of, lease) = (key.clone(), self.inner.config.settle_max);
         let begun = self.inner.db.write(move |tx| {
             let row = row(tx, &of)?;
@@ -135,12 +149,12 @@ impl Seller {
             None if !is_begun => return Ok(Settlement::unknown("it is being settled")),
             None => {
                 let settlement = self.ask(&row).await;
-                self.book(key, &settlement, undo.is_some()).await?;
+                self.book(key, &settlement, row.work == WORKED).await?;
                 settlement
             }
         };
-        if let (Settlement::Failed { .. }, Some(Some(undo))) = (&settlement, undo) {
-            self.undo(key, &row, undo.as_ref()).await?;
+        if matches!(settlement, Settlement::Failed { .. }) && row.work == WORKED {
+            self.undo(key, &row).await?;
         }
         Ok(settlement)
     }
@@ -201,7 +215,10 @@ impl Seller {
         self.inner.db.write(write).await
     }
 
-    async fn undo(&self, key: &IdempotencyKey, row: &Row, undo: &dyn Undo) -> Result<()> {
+    async fn undo(&self, key: &IdempotencyKey, row: &Row) -> Result<()> {
+        let Some(undo) = &self.inner.config.undo else {
+            return Ok(());
+        };
         let digest = Digest::of_json(&("x402 undo v1", key))?;
         let (of, lease) = (key.clone(), self.inner.config.work_max);
         let begun = self
@@ -219,37 +236,49 @@ impl Seller {
         let undone = undo.undo(payment).await;
         let status = if undone.is_ok() { 200 } else { 503 };
         let (of, answer) = (key.clone(), Answer::new(status, String::new()));
-        self.inner
-            .db
-            .write(move |tx| finish(tx, UNDO, &of, &answer))
-            .await?;
+        let is_undone = undone.is_ok();
+        let write = move |tx: &mut Tx<'_>| {
+            if is_undone {
+                set_work(tx, &of, UNDONE)?;
+            }
+            finish(tx, UNDO, &of, &answer)
+        };
+        self.inner.db.write(write).await?;
         undone
     }
 
-    /// Asks about at most `limit` payments of which nobody knows what became, the oldest first, and
-    /// returns how many of them are known now.
+    /// Settles and asks about at most `limit` payments of which nobody knows what became, the oldest
+    /// first, and returns how many of them are known now: those whose settlement was not heard of, and
+    /// those whose work was done by a process that died before it settled. Work whose payment failed
+    /// is taken back. Call it from time to time and after a restart.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Those of the store, and of [`Undo`](super::Undo) when all payments were asked about.
     ///
     /// # Cancel safety
     /// Atomic for each payment.
     pub async fn reconcile(&self, limit: usize) -> Result<usize> {
-        let mut n_known = 0_usize;
+        let (mut n_known, mut failed) = (0_usize, None);
         for key in self.unknown(limit).await? {
-            let known = self.settle(&key, None).await?;
-            if !matches!(known, Settlement::Unknown { .. }) {
-                n_known = n_known.saturating_add(1);
+            match self.settle(&key).await {
+                Ok(Settlement::Unknown { .. }) => {}
+                Ok(_) => n_known = n_known.saturating_add(1),
+                // One that cannot be taken back must not keep the others from it.
+                Err(error) => failed = Some(error),
             }
         }
-        Ok(n_known)
+        failed.map_or(Ok(n_known), Err)
     }
 
     async fn unknown(&self, limit: usize) -> Result<Vec<IdempotencyKey>> {
+        let can_undo = self.inner.config.undo.is_some();
         let read = move |tx: &Tx<'_>| {
-            let query = "SELECT key FROM pay_x402_sale WHERE state = 0 AND n_tries > 0 \
-                         ORDER BY at_ms LIMIT ?1";
-            keys(tx, query, limit)
+            let open = "SELECT key FROM pay_x402_sale \
+                        WHERE (state = 0 AND (n_tries > 0 OR work = 1)) ORDER BY at_ms LIMIT ?1";
+            let open_or_failed = "SELECT key FROM pay_x402_sale \
+                                  WHERE (state = 0 AND (n_tries > 0 OR work = 1)) \
+                                  OR (state = 2 AND work = 1) ORDER BY at_ms LIMIT ?1";
+            keys(tx, if can_undo { open_or_failed } else { open }, limit)
         };
         self.inner.db.read(read).await
     }
