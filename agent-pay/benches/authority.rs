@@ -3,7 +3,8 @@
 //!
 //! `cargo bench -p agent-pay --bench authority`; with `-- --large` to 1,000,000 transfers; with
 //! `-- --pairs` 20,000 authorizations and their captures and nothing else, to count instructions; with
-//! `-- --callers` only what many callers get.
+//! `-- --callers` only what many callers get; with `-- --together` only their authorizations, for a
+//! profiler.
 
 #![expect(
     clippy::unwrap_used,
@@ -230,6 +231,8 @@ async fn callers(
     }
     tasks.join_all().await;
     let used = Processor::now().since(before, n_callers * n_each);
+    let stats = authority.db().stats();
+    let used = format!("{} writes, {} commits, {used}", stats.writes, stats.commits);
     let each = u128::from(n_callers * n_each) * 1_000_000 / clock.monotonic().as_micros().max(1);
     (each, used)
 }
@@ -311,6 +314,10 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
     if std::env::args().any(|argument| argument == "--pairs") {
         return runtime.block_on(count());
+    }
+    if std::env::args().any(|argument| argument == "--together") {
+        let together = runtime.block_on(callers(128, Durability::PowerLoss, false, 600));
+        return println!("{}/s, {} a hold", together.0, together.1);
     }
     runtime.block_on(async {
         alone().await;

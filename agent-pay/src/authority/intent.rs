@@ -83,35 +83,36 @@ impl Movement {
 }
 
 /// What an agent wants to spend. All of it is bound by an approval.
+// The members are in the order of their names, as canonical JSON has them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Intent {
-    /// The key of the operation; derive it with [`operation_key`].
-    pub key: IdempotencyKey,
-    /// The node that pays, and with it every node above.
-    pub node: BudgetPath,
     /// Who spends.
     pub actor: Principal,
-    /// For whom the actor acts: the first is the origin, the last the direct delegator.
-    pub delegation: Vec<Principal>,
     /// The most it may cost.
     pub amount_max: Amount,
     /// Where the amount came from.
     pub basis: PriceBasis,
-    /// Who is paid.
-    pub payee: Payee,
     /// What kind of thing is bought.
     pub category: Option<String>,
+    /// For whom the actor acts: the first is the origin, the last the direct delegator.
+    pub delegation: Vec<Principal>,
+    /// When the hold is released by itself.
+    pub expires_at: Timestamp,
+    /// The key of the operation; derive it with [`operation_key`].
+    pub key: IdempotencyKey,
+    /// Money of this ledger that moves with it.
+    pub movement: Option<Movement>,
+    /// The node that pays, and with it every node above.
+    pub node: BudgetPath,
+    /// Who is paid.
+    pub payee: Payee,
+    /// What for, in words. It is shown to people and decides nothing.
+    pub purpose: String,
     /// How it is paid.
     pub rail: String,
     /// What is bought: a URL, a tool, a quote.
     pub resource: String,
-    /// What for, in words. It is shown to people and decides nothing.
-    pub purpose: String,
-    /// When the hold is released by itself.
-    pub expires_at: Timestamp,
-    /// Money of this ledger that moves with it.
-    pub movement: Option<Movement>,
 }
 
 impl Intent {
@@ -120,7 +121,7 @@ impl Intent {
     /// The most delegators.
     pub const DELEGATION_MAX: usize = 32;
     /// The version of the digested form.
-    pub(crate) const DIGEST_VERSION: u32 = 1;
+    const DIGEST_VERSION: u32 = 1;
 
     /// Describes a spend of at most `amount_max` to `payee` over the rail `internal`, whose price
     /// nobody vouches for.
@@ -134,19 +135,19 @@ impl Intent {
         expires_at: Timestamp,
     ) -> Self {
         Self {
-            key,
-            node,
             actor,
-            delegation: Vec::new(),
             amount_max,
             basis: PriceBasis::Unknown,
-            payee,
             category: None,
+            delegation: Vec::new(),
+            expires_at,
+            key,
+            movement: None,
+            node,
+            payee,
+            purpose: String::new(),
             rail: "internal".to_owned(),
             resource: String::new(),
-            purpose: String::new(),
-            expires_at,
-            movement: None,
         }
     }
 
@@ -242,17 +243,25 @@ impl Intent {
     /// purpose, expiry, and who spends under which key. An approval holds for exactly this.
     ///
     /// # Errors
-    /// None for intents that pass [`Intent::check`].
+    /// `Invalid` for an expiry that canonical JSON cannot carry.
     pub fn digest(&self) -> Result<Digest> {
-        #[derive(Serialize)]
-        struct Digested<'a> {
-            v: u32,
-            intent: &'a Intent,
+        Ok(Self::digest_of(&self.canonical()?))
+    }
+
+    /// Writes it as canonical JSON. Its members are declared in the order of their names and have no
+    /// fractions, so that what is written first is canonical already.
+    pub(crate) fn canonical(&self) -> Result<String> {
+        const INTEGER_MAX: u64 = (1 << 53) - 1;
+        if self.expires_at.as_unix_ms().unsigned_abs() > INTEGER_MAX {
+            return Err(Error::invalid("intent", "an expiry within 2^53 ms"));
         }
-        Ok(Digest::of_json(&Digested {
-            v: Self::DIGEST_VERSION,
-            intent: self,
-        })?)
+        serde_json::to_string(self).map_err(|e| Error::invalid("intent", e.to_string()))
+    }
+
+    /// Digests an intent that was written already.
+    pub(crate) fn digest_of(canonical: &str) -> Digest {
+        let (before, version) = ("{\"intent\":", Self::DIGEST_VERSION);
+        Digest::of_bytes(format!("{before}{canonical},\"v\":{version}}}").as_bytes())
     }
 }
 

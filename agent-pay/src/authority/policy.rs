@@ -5,7 +5,7 @@ use std::time::Duration;
 use agent_core::{Amount, Principal};
 use serde::{Deserialize, Serialize};
 
-use super::limit::{Limit, Measure};
+use super::limit::Limit;
 use crate::error::{Error, Result};
 
 /// What happens when money goes to a payee for the first time.
@@ -228,17 +228,6 @@ impl Policy {
             return wider("fewer approvers than above".to_owned());
         }
         Ok(())
-    }
-
-    /// Returns the cumulative limits of an asset, and those of counts, for backends.
-    pub fn meters(&self, asset: agent_core::Asset) -> impl Iterator<Item = &Limit> {
-        self.limits.iter().filter(move |limit| {
-            limit.window != super::limit::Window::PerTransaction
-                && match limit.measure {
-                    Measure::Amount(amount) => amount.asset() == asset,
-                    Measure::Count(_) => true,
-                }
-        })
     }
 }
 

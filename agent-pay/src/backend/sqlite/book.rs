@@ -2,6 +2,7 @@
 
 mod known;
 mod row;
+mod write;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -182,14 +183,16 @@ impl Book for TxBook<'_, '_> {
 
     fn account_by_name(&self, asset: Asset, name: &AccountName) -> Result<Option<Account>> {
         if let Some(known) = self.known.borrow().by_name(asset, name) {
-            return Ok(Some(known.clone()));
+            return Ok(known.cloned());
         }
-        let asset = AssetText::of(asset);
-        let values = params![asset.as_str(), name.as_str()];
+        let text = AssetText::of(asset);
+        let values = params![text.as_str(), name.as_str()];
         let found = self.one(ACCOUNT_BY_NAME, values, account, "find an account")?;
-        found
-            .iter()
-            .for_each(|account| self.known.borrow_mut().learn(account));
+        let mut known = self.known.borrow_mut();
+        match &found {
+            Some(account) => known.learn(account),
+            None => known.learn_absent(asset, name),
+        }
         Ok(found)
     }
 
@@ -249,10 +252,7 @@ impl Book for TxBook<'_, '_> {
             self.put_head(&commit.head)?;
         }
         let known = self.known.get_mut();
-        commit
-            .opened
-            .iter()
-            .for_each(|account| known.learn(account));
+        commit.opened.iter().for_each(|account| known.put(account));
         for account in commit.changed {
             if self.is_deferred {
                 known.change(account);
@@ -262,153 +262,6 @@ impl Book for TxBook<'_, '_> {
         }
         self.head.set(Some(commit.head));
         self.is_behind = self.is_deferred;
-        Ok(())
-    }
-}
-
-impl TxBook<'_, '_> {
-    fn put_transfers(&mut self, transfers: &[TransferRow]) -> Result<()> {
-        let operation = "append a transfer";
-        let mut insert = self
-            .tx
-            .sql()
-            .prepare_cached("INSERT INTO pay_transfer VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
-            .map_err(sql(operation))?;
-        for t in transfers {
-            let values = params![
-                stored(t.id)?,
-                stored(t.batch)?,
-                stored(t.debit)?,
-                stored(t.credit)?,
-                t.units,
-                t.kind.code(),
-                t.hold.map(stored).transpose()?,
-            ];
-            insert.execute(values).map_err(sql(operation))?;
-        }
-        for t in transfers {
-            let block = t.id / BLOCK;
-            for account in [t.debit, t.credit] {
-                if self.listed.insert((account, block)) {
-                    self.list(account, block)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn list(&self, account: u64, block: u64) -> Result<()> {
-        let operation = "list an account";
-        self.tx
-            .sql()
-            .prepare_cached("INSERT INTO pay_activity VALUES (?1, ?2) ON CONFLICT DO NOTHING")
-            .map_err(sql(operation))?
-            .execute([stored(account)?, stored(block)?])
-            .map_err(sql(operation))?;
-        Ok(())
-    }
-
-    fn put_account(&self, a: &Account) -> Result<()> {
-        let b = a.balances;
-        self.change(
-            "INSERT INTO pay_account (id, asset, name, guard, opened_in, debits_pending, \
-             debits_posted, credits_pending, credits_posted) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            params![
-                stored(a.id)?,
-                AssetText::of(a.asset).as_str(),
-                a.name.as_str(),
-                a.guard.code(),
-                stored(a.opened_in)?,
-                b.debits_pending,
-                b.debits_posted,
-                b.credits_pending,
-                b.credits_posted,
-            ],
-            "open an account",
-        )
-    }
-
-    fn put_head(&self, head: &Head) -> Result<()> {
-        self.change(
-            "UPDATE pay_head SET seq = ?1, n_transfers = ?2, n_accounts = ?3, at_ms = ?4, \
-             hash = ?5 WHERE one = 1",
-            params![
-                stored(head.seq)?,
-                stored(head.n_transfers)?,
-                stored(head.n_accounts)?,
-                head.at.as_unix_ms(),
-                head.hash.as_bytes(),
-            ],
-            "move the head",
-        )
-    }
-
-    fn put_balances(&self, changed: &[Account]) -> Result<()> {
-        let operation = "change a balance";
-        let mut update = self
-            .tx
-            .sql()
-            .prepare_cached(
-                "UPDATE pay_account SET debits_pending = ?2, debits_posted = ?3, \
-                 credits_pending = ?4, credits_posted = ?5 WHERE id = ?1",
-            )
-            .map_err(sql(operation))?;
-        for a in changed {
-            let b = a.balances;
-            let values = params![
-                stored(a.id)?,
-                b.debits_pending,
-                b.debits_posted,
-                b.credits_pending,
-                b.credits_posted,
-            ];
-            if update.execute(values).map_err(sql(operation))? != 1 {
-                return Err(Error::corrupt(format!("account {} is missing", a.name)));
-            }
-        }
-        Ok(())
-    }
-
-    fn put_batch(&self, commit: &Commit<'_>) -> Result<()> {
-        let batch = commit.batch;
-        let expires_ms = batch.expires_at.map(Timestamp::as_unix_ms);
-        self.change(
-            "INSERT INTO pay_batch (seq, key, request, origin, resolves, at_ms, expires_ms, \
-             first_transfer, n_transfers, hash, memo) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-            params![
-                stored(batch.seq)?,
-                batch.key.as_ref().map(IdempotencyKey::as_str),
-                batch.request.as_bytes(),
-                batch.origin.code(),
-                batch.resolves.map(stored).transpose()?,
-                batch.at.as_unix_ms(),
-                expires_ms,
-                stored(batch.first_transfer)?,
-                stored(batch.n_transfers)?,
-                batch.hash.as_bytes(),
-                batch.memo,
-            ],
-            "append a batch",
-        )?;
-        // Only what expires by itself is ever looked for there.
-        if let Some(resolved) = batch.resolves {
-            let operation = "end a hold";
-            self.tx
-                .sql()
-                .prepare_cached("DELETE FROM pay_pending WHERE batch = ?1")
-                .map_err(sql(operation))?
-                .execute([stored(resolved)?])
-                .map_err(sql(operation))?;
-        }
-        if commit.is_pending && expires_ms.is_some() {
-            self.change(
-                "INSERT INTO pay_pending (batch, expires_ms) VALUES (?1, ?2)",
-                params![stored(batch.seq)?, expires_ms],
-                "begin a hold",
-            )?;
-        }
         Ok(())
     }
 }

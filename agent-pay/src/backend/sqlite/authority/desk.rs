@@ -1,6 +1,7 @@
 //! What writes to the authority share that run one after another in one function of a transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use agent_core::Timestamp;
 use agent_core::store::Tx;
@@ -8,10 +9,21 @@ use agent_core::store::Tx;
 use super::super::book::TxBook;
 use super::nodes::{self, PolicyCache};
 use super::sweep;
-use crate::authority::Level;
+use crate::account::AccountName;
+use crate::authority::{Level, Limit};
 use crate::budget::BudgetPath;
 use crate::error::Result;
 use crate::journal::Book;
+
+/// A level of a path at the time of the transaction.
+pub(super) struct Step {
+    /// Without its meters.
+    pub(super) level: Level,
+    /// The limits that have an account, with its name.
+    pub(super) limits: Vec<(Limit, AccountName)>,
+    /// The account of its budget.
+    pub(super) budget: AccountName,
+}
 
 /// A transaction as the authority sees it. It remembers what it has read, so while it lives nothing
 /// else may write to the ledger or change a node, the kill switch or known payees.
@@ -19,8 +31,9 @@ pub(super) struct Desk<'a, 'c> {
     pub(super) tx: &'a Tx<'c>,
     pub(super) book: TxBook<'a, 'c>,
     cache: &'a PolicyCache,
-    /// Without their meters.
-    levels: BTreeMap<BudgetPath, Level>,
+    now: Option<Timestamp>,
+    /// By the node at its end.
+    paths: BTreeMap<BudgetPath, Arc<[Step]>>,
     is_halted: Option<bool>,
     payees: BTreeSet<(String, String)>,
     /// Whether nothing is left to sweep at this time.
@@ -35,7 +48,8 @@ impl<'a, 'c> Desk<'a, 'c> {
             tx,
             book: TxBook::deferred(tx),
             cache,
-            levels: BTreeMap::new(),
+            now: None,
+            paths: BTreeMap::new(),
             is_halted: None,
             payees: BTreeSet::new(),
             is_swept: false,
@@ -60,19 +74,41 @@ impl<'a, 'c> Desk<'a, 'c> {
         self.book.flush()
     }
 
-    /// Returns the time, which in the ledger never runs back.
-    pub(super) fn now(&self) -> Result<Timestamp> {
-        Ok(self.tx.now().max(self.book.head()?.at))
+    /// Returns the time, which in the ledger never runs back and in a transaction stands still.
+    pub(super) fn now(&mut self) -> Result<Timestamp> {
+        if let Some(now) = self.now {
+            return Ok(now);
+        }
+        let now = self.tx.now().max(self.book.head()?.at);
+        self.now = Some(now);
+        Ok(now)
     }
 
-    /// Returns a level without its meters.
-    pub(super) fn level(&mut self, node: &BudgetPath) -> Result<Level> {
-        if let Some(level) = self.levels.get(node) {
-            return Ok(level.clone());
+    /// Returns the levels of a node, the root first.
+    pub(super) fn path(&mut self, node: &BudgetPath) -> Result<Arc<[Step]>> {
+        if let Some(path) = self.paths.get(node) {
+            return Ok(Arc::clone(path));
         }
-        let level = nodes::level(self.tx, self.cache, node.clone())?;
-        self.levels.insert(node.clone(), level.clone());
-        Ok(level)
+        let now = self.now()?;
+        let mut steps = Vec::new();
+        for node in node.levels() {
+            let budget = node.account()?;
+            let level = nodes::level(self.tx, self.cache, node)?;
+            let mut limits = Vec::new();
+            for limit in level.policy.iter().flat_map(|policy| &policy.limits) {
+                if let Some(name) = limit.account(&level.node, now)? {
+                    limits.push((*limit, name));
+                }
+            }
+            steps.push(Step {
+                level,
+                limits,
+                budget,
+            });
+        }
+        let path: Arc<[Step]> = steps.into();
+        self.paths.insert(node.clone(), Arc::clone(&path));
+        Ok(path)
     }
 
     pub(super) fn is_halted(&mut self) -> Result<bool> {

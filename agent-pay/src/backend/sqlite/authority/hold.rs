@@ -1,7 +1,7 @@
 //! Authorizes, and ends what was authorized.
 
 use agent_core::store::Tx;
-use agent_core::{Amount, Digest, IdempotencyKey, canonical_json};
+use agent_core::{Amount, Digest, IdempotencyKey};
 
 use super::super::book::TxBook;
 use super::desk::Desk;
@@ -32,17 +32,9 @@ pub(super) struct Checked {
 impl Checked {
     pub(super) fn of(intent: &Intent) -> Result<Self> {
         intent.check()?;
-        let text = canonical_json(intent)?;
-        // As `Intent::digest` has it: canonical JSON orders the two members by name.
-        let mut digested = Vec::with_capacity(text.len().saturating_add(24));
-        digested.extend_from_slice(b"{\"intent\":");
-        digested.extend_from_slice(&text);
-        digested.extend_from_slice(format!(",\"v\":{}}}", Intent::DIGEST_VERSION).as_bytes());
-        let text = String::from_utf8(text);
-        Ok(Self {
-            digest: Digest::of_bytes(&digested),
-            text: text.map_err(|e| Error::invalid("intent", e.to_string()))?,
-        })
+        let text = intent.canonical()?;
+        let digest = Intent::digest_of(&text);
+        Ok(Self { digest, text })
     }
 }
 

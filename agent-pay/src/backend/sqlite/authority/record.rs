@@ -1,7 +1,7 @@
 //! Decisions as they are stored, with everything they depended on, so that each can be made again.
 
-use agent_core::Timestamp;
 use agent_core::store::{Tx, sql};
+use agent_core::{Amount, Timestamp};
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
@@ -43,9 +43,37 @@ struct Stored {
 }
 
 /// A limit, its most, and what is taken.
-type StoredMeter = (Limit, i64, i64);
+type StoredMeter = (StoredLimit, i64, i64);
 
-const VERSION: u32 = 1;
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum StoredLimit {
+    /// Its place in the policy; none for a budget that was opened without one.
+    Place(Option<usize>),
+    /// Itself, as version 1 has it.
+    Written(Limit),
+}
+
+impl StoredLimit {
+    fn of(level: &Level, limit: &Limit) -> Self {
+        let limits = level.policy.iter().flat_map(|policy| &policy.limits);
+        Self::Place(limits.into_iter().position(|known| known == limit))
+    }
+
+    fn restore(self, level: &Level, max: Amount) -> Result<Limit> {
+        match self {
+            Self::Written(limit) => Ok(limit),
+            Self::Place(None) => nodes::lifetime(max),
+            Self::Place(Some(n)) => {
+                let limits = level.policy.as_ref().map(|policy| &policy.limits);
+                let limit = limits.and_then(|limits| limits.get(n).copied());
+                limit.ok_or_else(|| Error::corrupt("a snapshot has a limit its policy has not"))
+            }
+        }
+    }
+}
+
+const VERSION: u32 = 2;
 
 const fn outcome(outcome: &Outcome) -> (u8, &'static str) {
     match outcome {
@@ -65,7 +93,10 @@ pub(super) fn keep(
     let level = |level: &Level| {
         let meters = level.meters.iter();
         let meters = meters
-            .map(|m| (m.limit, m.max_units, m.taken_units))
+            .map(|m| {
+                let limit = StoredLimit::of(level, &m.limit);
+                (limit, m.max_units, m.taken_units)
+            })
             .collect();
         (level.version, level.is_revoked, meters)
     };
@@ -152,7 +183,7 @@ fn read<T: serde::de::DeserializeOwned>(text: &str, what: &str) -> Result<T> {
 }
 
 fn restore(tx: &Tx<'_>, at_ms: i64, intent: &Intent, stored: Stored) -> Result<Snapshot> {
-    if stored.v != VERSION {
+    if !(1..=VERSION).contains(&stored.v) {
         return Err(Error::corrupt(format!(
             "a snapshot of version {}",
             stored.v
@@ -165,9 +196,13 @@ fn restore(tx: &Tx<'_>, at_ms: i64, intent: &Intent, stored: Stored) -> Result<S
             0 => None,
             _ => nodes::policy(tx, &node, version)?.map(std::sync::Arc::new),
         };
-        let meter = |(limit, max, taken)| Meter::new(limit, max, taken);
-        let meters = meters.into_iter().map(meter).collect();
-        levels.push(Level::new(node, version, is_revoked, policy, meters));
+        let mut level = Level::new(node, version, is_revoked, policy, Vec::new());
+        for (limit, max, taken) in meters {
+            let most = Amount::from_units(max.into(), intent.amount_max.asset());
+            let limit = limit.restore(&level, most)?;
+            level.meters.push(Meter::new(limit, max, taken));
+        }
+        levels.push(level);
     }
     let mut snapshot = Snapshot::new(Timestamp::from_unix_ms(at_ms), levels);
     snapshot.is_halted = stored.halted;

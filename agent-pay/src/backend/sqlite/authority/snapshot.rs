@@ -4,7 +4,7 @@ use agent_core::store::Tx;
 
 use super::super::book::TxBook;
 use super::approve;
-use super::desk::Desk;
+use super::desk::{Desk, Step};
 use super::nodes;
 use crate::account::{Account, AccountName, Guard};
 use crate::authority::{Intent, Level, Limit, Measure, Meter, Snapshot, Window};
@@ -29,10 +29,8 @@ pub(super) struct Taken {
 pub(super) fn take(desk: &mut Desk<'_, '_>, intent: &Intent, held: i64) -> Result<Taken> {
     let now = desk.now()?;
     let (mut levels, mut sums) = (Vec::new(), Vec::new());
-    for node in intent.node.levels() {
-        let mut level = desk.level(&node)?;
-        meters(&desk.book, &mut level, intent, now, held > 0, &mut sums)?;
-        levels.push(level);
+    for step in desk.path(&intent.node)?.iter() {
+        levels.push(metered(&desk.book, step, intent, held > 0, &mut sums)?);
     }
     let mut snapshot = Snapshot::new(now, levels);
     snapshot.is_halted = desk.is_halted()?;
@@ -54,46 +52,47 @@ pub(super) fn look_up_approval(tx: &Tx<'_>, taken: &mut Taken, intent: &Intent) 
     Ok(())
 }
 
-fn meters(
+fn metered(
     book: &TxBook<'_, '_>,
-    level: &mut Level,
+    step: &Step,
     intent: &Intent,
-    now: agent_core::Timestamp,
     is_top_up: bool,
     sums: &mut Vec<Sum>,
-) -> Result<()> {
+) -> Result<Level> {
     let asset = intent.amount_max.asset();
-    let policy = level.policy.clone();
+    let mut level = step.level.clone();
     let mut has_budget = false;
-    for limit in policy.iter().flat_map(|policy| policy.meters(asset)) {
-        // A top-up is part of a spend that was counted.
-        if is_top_up && matches!(limit.measure, Measure::Count(_)) {
+    for (limit, name) in &step.limits {
+        let is_metered = match limit.measure {
+            Measure::Amount(amount) => amount.asset() == asset,
+            // A top-up is part of a spend that was counted.
+            Measure::Count(_) => !is_top_up,
+        };
+        if !is_metered {
             continue;
         }
-        let Some(name) = limit.account(&level.node, now)? else {
-            continue;
-        };
         has_budget |= limit.window == Window::Lifetime;
-        let account = book.account_by_name(limit.asset()?, &name)?;
+        let account = book.account_by_name(limit.asset()?, name)?;
         level.meters.push(meter(*limit, account.as_ref())?);
+        let (limit, name) = (*limit, name.clone());
         sums.push(Sum {
-            limit: *limit,
+            limit,
             name,
             account,
         });
     }
     // A budget that was opened without a policy limits all the same.
-    let name = level.node.account()?;
-    if !has_budget && let Some(account) = book.account_by_name(asset, &name)? {
+    if !has_budget && let Some(account) = book.account_by_name(asset, &step.budget)? {
         let limit = nodes::lifetime(account.credits_posted())?;
         level.meters.push(meter(limit, Some(&account))?);
+        let name = step.budget.clone();
         sums.push(Sum {
             limit,
             name,
             account: Some(account),
         });
     }
-    Ok(())
+    Ok(level)
 }
 
 fn meter(limit: Limit, account: Option<&Account>) -> Result<Meter> {

@@ -10,7 +10,8 @@ use crate::account::{Account, AccountName};
 #[derive(Default)]
 pub(super) struct Known {
     accounts: BTreeMap<u64, Account>,
-    names: BTreeMap<(Asset, AccountName), u64>,
+    /// None for one that is not open.
+    names: BTreeMap<(Asset, AccountName), Option<u64>>,
     changed: BTreeSet<u64>,
 }
 
@@ -22,9 +23,15 @@ impl Known {
         self.accounts.get(&id)
     }
 
-    pub(super) fn by_name(&self, asset: Asset, name: &AccountName) -> Option<&Account> {
+    /// Returns nothing for a name nobody has looked for, and no account for one that is not open.
+    pub(super) fn by_name(&self, asset: Asset, name: &AccountName) -> Option<Option<&Account>> {
         let id = self.names.get(&(asset, name.clone()))?;
-        self.accounts.get(id)
+        Some(id.and_then(|id| self.accounts.get(&id)))
+    }
+
+    /// Remembers that an account is not open.
+    pub(super) fn learn_absent(&mut self, asset: Asset, name: &AccountName) {
+        self.names.insert((asset, name.clone()), None);
     }
 
     /// Remembers an account as it is stored.
@@ -47,10 +54,11 @@ impl Known {
         accounts.cloned().collect()
     }
 
-    fn put(&mut self, account: &Account) {
+    /// Remembers an account whatever else is remembered: one that was just opened.
+    pub(super) fn put(&mut self, account: &Account) {
         if self.accounts.insert(account.id, account.clone()).is_none() {
             let name = (account.asset, account.name.clone());
-            self.names.insert(name, account.id);
+            self.names.insert(name, Some(account.id));
         }
     }
 }
