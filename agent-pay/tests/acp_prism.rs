@@ -106,7 +106,7 @@ async fn ready(client: &AcpClient, name: &str) -> Result<Checkout, AcpError> {
 #[tokio::test(flavor = "multi_thread")]
 async fn checkout_is_by_the_document() {
     let served = Served::open().await;
-    let Some(mut prism) = prism("openapi.agentic_checkout.yaml", &served.base) else {
+    let Some(prism) = prism("openapi.agentic_checkout.yaml", &served.base) else {
         return;
     };
     let watching = watching();
@@ -164,7 +164,7 @@ async fn checkout_is_by_the_document() {
 #[tokio::test(flavor = "multi_thread")]
 async fn delegated_payment_is_by_the_document() {
     let served = Served::open().await;
-    let Some(mut prism) = prism("openapi.delegate_payment.yaml", &served.base) else {
+    let Some(prism) = prism("openapi.delegate_payment.yaml", &served.base) else {
         return;
     };
     let watching = watching();

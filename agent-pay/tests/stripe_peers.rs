@@ -136,7 +136,7 @@ async fn laws_hold_against_localstripe() {
         |s| Box::pin(agent_pay::conformance::id_that_failed_unseen_is_closed(s)),
         |s| Box::pin(agent_pay::conformance::refund_moves_back_at_most_what_was_paid(s)),
     ];
-    let Some(mut peer) = start("python3", "localstripe_here.py") else {
+    let Some(peer) = start("python3", "localstripe_here.py") else {
         return;
     };
     let base = peer.base();
@@ -178,7 +178,7 @@ async fn laws_hold_against_localstripe() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn localstripe_authorizes_captures_cancels_declines_and_tells() {
-    let Some(mut peer) = start("python3", "localstripe_here.py") else {
+    let Some(peer) = start("python3", "localstripe_here.py") else {
         return;
     };
     let base = peer.base();
@@ -225,7 +225,7 @@ async fn localstripe_authorizes_captures_cancels_declines_and_tells() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_localstripe_signs_is_verified() {
-    let Some(mut peer) = start("python3", "localstripe_here.py") else {
+    let Some(peer) = start("python3", "localstripe_here.py") else {
         return;
     };
     let base = peer.base();
@@ -282,7 +282,7 @@ async fn what_localstripe_signs_is_verified() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stateful_mock_sees_one_charge_for_one_key() {
-    let Some(mut peer) = start("node", "stateful_here.cjs") else {
+    let Some(peer) = start("node", "stateful_here.cjs") else {
         return;
     };
     let client = client(&peer.base());

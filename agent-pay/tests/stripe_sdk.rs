@@ -89,7 +89,7 @@ impl Transport for Recorder {
 /// Call by call, the official SDK and our client send the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_those_of_the_official_sdk() {
-    let Some(mut sdk) = start("node", "requests.cjs") else {
+    let Some(sdk) = start("node", "requests.cjs") else {
         return;
     };
     let recorder = Arc::new(Recorder::default());

@@ -17,6 +17,8 @@ mod hostile;
 mod minting;
 mod payments;
 mod peer;
+#[path = "../common/peer.rs"]
+mod program;
 
 #[path = "../common/mod.rs"]
 mod common;

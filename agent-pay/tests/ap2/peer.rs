@@ -11,6 +11,7 @@ use agent_pay::ap2::{Facts, Hop, PaymentMandate};
 use serde_json::Value;
 
 use crate::minting::{assets, chain, closed, pair, verifier};
+use crate::program::{SILENCE_MAX, output};
 
 /// Runs the peer and returns what it says.
 fn peer(arguments: &[&str]) -> Option<Value> {
@@ -27,15 +28,13 @@ fn peer(arguments: &[&str]) -> Option<Value> {
         folders.push(sdk);
     }
     let program = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers/ap2/mandates.py");
-    let output = Command::new("python3")
+    let mut command = Command::new("python3");
+    command
         .env("PYTHONPATH", std::env::join_paths(folders).unwrap())
         .arg(program)
-        .args(arguments)
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    Some(serde_json::from_slice(&output.stdout).expect(&errors))
+        .args(arguments);
+    let said = output(&mut command, SILENCE_MAX);
+    Some(serde_json::from_slice(&said).unwrap())
 }
 
 const RANGE: &str = r#"{"type":"payment.amount_range","max":1999,"currency":"USD"},{"type":"payment.budget","max":19.99,"currency":"USD"}"#;

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 
 use agent_core::Env;
 use agent_pay::mpp::Fetched;
@@ -31,13 +32,21 @@ fn peer(name: &str) -> Option<(tempfile::TempDir, Command)> {
     Some((dir, command))
 }
 
+/// A peer that hangs fails its test, and ends with it.
+async fn in_time<F: Future>(said: F) -> F::Output {
+    let said = tokio::time::timeout(Duration::from_secs(90), said).await;
+    said.expect("the peer says nothing")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_official_client_pays_our_server_once_for_a_credential() {
     let Some((_dir, mut command)) = peer("pay.mjs") else {
         return;
     };
     let market = Market::open(Env::system()).await;
-    let output = command.arg(market.at("/tea")).output().await.unwrap();
+    let output = in_time(command.arg(market.at("/tea")).output())
+        .await
+        .unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     let seen: Value = serde_json::from_slice(&output.stdout).expect(&errors);
     assert_eq!(seen["priced"][0], 402);
@@ -79,8 +88,7 @@ async fn selling(
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(seller.stdout.take().unwrap()).lines();
-    let url = lines
-        .next_line()
+    let url = in_time(lines.next_line())
         .await
         .unwrap()
         .expect("the seller said nothing");
@@ -110,10 +118,10 @@ async fn our_client_pays_the_official_server_once() {
     assert!(matches!(dear, Fetched::NotAsAllowed));
     drop(seller.stdin.take());
     let mut said = Vec::new();
-    while let Some(line) = lines.next_line().await.unwrap() {
+    while let Some(line) = in_time(lines.next_line()).await.unwrap() {
         said.push(line);
     }
     assert_eq!(said, ["taken 1 from agent_buyer"]);
-    assert!(seller.wait().await.unwrap().success());
+    assert!(in_time(seller.wait()).await.unwrap().success());
     market.close().await;
 }

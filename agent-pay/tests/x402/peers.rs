@@ -38,7 +38,7 @@ struct Stack {
 impl Stack {
     fn start() -> Option<Self> {
         let folder = peer::folder("X402_PEERS")?;
-        let mut programs = Peer::start(&folder, "node", "x402/stack.mjs");
+        let programs = Peer::start(&folder, "node", "x402/stack.mjs");
         let told = serde_json::from_str(&programs.line()).unwrap();
         let direct = Arc::new(Direct::new(DirectConfig::new()).unwrap());
         Some(Self {
@@ -417,4 +417,12 @@ async fn signed(stack: &Stack, to: Address, value: Atomic, nonce: u8) -> agent_p
         .await
         .unwrap();
     Signed::new(authorization, signature)
+}
+
+#[test]
+#[should_panic(expected = "hangs.sh said nothing")]
+fn a_peer_that_hangs_fails_its_test() {
+    let peer = Peer::start(std::path::Path::new("/"), "sh", "hangs.sh");
+    peer.with_silence_max(std::time::Duration::from_millis(50))
+        .line();
 }

@@ -1,0 +1,2 @@
+# A peer that starts and says nothing.
+exec sleep 600
