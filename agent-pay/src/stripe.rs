@@ -19,6 +19,7 @@
 
 mod charge;
 mod client;
+mod dispute;
 mod error;
 mod form;
 mod id;
@@ -35,11 +36,12 @@ mod webhook;
 
 pub use charge::{Charge, ChargeToken};
 pub use client::{Stripe, StripeConfig};
+pub use dispute::{Dispute, DisputeStatus};
 pub use error::{CallError, Refusal};
 pub use id::{
     AccountId, ChargeId, CustomerId, IntentId, MethodId, ProfileId, RefundId, SharedTokenId, Source,
 };
-pub use inbox::{Inbox, Received};
+pub use inbox::{Inbox, Received, Unbooked};
 pub use intent::{Capture, IntentStatus, NewIntent, PaymentIntent};
 pub use meter::MeterEvent;
 pub use meter_export::{Exported, MeterExport, Withheld};

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use agent_core::{IdempotencyKey, Timestamp};
 
+use serde::de::DeserializeOwned;
+
+use super::dispute::{Dispute, DisputeStatus};
 use super::intent::PaymentIntent;
-use super::rail::StripeRail;
+use super::rail::{Back, Noted, Refunded, StripeRail};
+use super::refund::Refund;
 use super::store;
 use super::webhook::{WebhookEvent, Webhooks};
 use crate::error::{Error, Result};
-use crate::rail::{Event, EventId, Paid, Payer};
+use crate::rail::{Event, EventId, Outcome, Paid, Payer, Rail};
 
 /// What became of an event. All of them are answered with 200.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,10 +28,58 @@ pub enum Received {
         /// How it stands in the books.
         paid: Box<Paid>,
     },
+    /// Money of a payment of the rail went back, by a refund of the rail, by one that somebody made by
+    /// hand, or by a dispute that is lost; the books have it as a refund.
+    #[non_exhaustive]
+    GivenBack {
+        /// The payment.
+        payment: IdempotencyKey,
+        /// The refund: `stripe/` and the name at Stripe if the rail was not asked for it.
+        refund: IdempotencyKey,
+        /// How it stands in the books.
+        paid: Box<Paid>,
+    },
+    /// A payment of the rail is disputed, and nothing is lost yet or any more.
+    #[non_exhaustive]
+    Disputed {
+        /// The payment.
+        payment: IdempotencyKey,
+        /// How the dispute stands.
+        status: DisputeStatus,
+    },
+    /// Money of a payment of the rail went back, or did not, in a way the books cannot have; a person
+    /// must look at it.
+    #[non_exhaustive]
+    Unbooked {
+        /// The payment.
+        payment: IdempotencyKey,
+        /// The refund.
+        refund: IdempotencyKey,
+        /// Why it is not in the books.
+        why: Unbooked,
+    },
     /// It was worked off before.
     Repeated,
-    /// It is about nothing of the rail.
+    /// It is about nothing of the rail, or says nothing new of it.
     Ignored,
+    /// It is of a kind that is not worked off.
+    #[non_exhaustive]
+    Unknown {
+        /// The kind, for example `invoice.paid`.
+        kind: String,
+    },
+}
+
+/// Why money that went back is not in the books.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Unbooked {
+    /// It is more than is left of the payment: a dispute after a refund, for example.
+    MoreThanIsLeft,
+    /// It is of another currency than the payment.
+    OtherCurrency,
+    /// A refund failed at the bank after it had succeeded, or succeeded after it had been given up.
+    Contradiction,
 }
 
 /// Takes events of one endpoint.
@@ -90,12 +142,20 @@ impl Inbox {
     }
 
     async fn work_off(&self, event: &WebhookEvent) -> Result<Received> {
-        if !event.kind.starts_with("payment_intent.") {
-            return Ok(Received::Ignored);
+        match event.kind.as_str() {
+            kind if kind.starts_with("payment_intent.") => self.payment(event).await,
+            kind if kind.starts_with("refund.") => self.refund(event).await,
+            // What `refund.updated` was called before.
+            "charge.refund.updated" => self.refund(event).await,
+            kind if kind.starts_with("charge.dispute.") => self.dispute(event).await,
+            kind => Ok(Received::Unknown {
+                kind: kind.to_owned(),
+            }),
         }
-        let object = event.data.object.clone();
-        let told: PaymentIntent =
-            serde_json::from_value(object).map_err(|e| Error::invalid("event", e.to_string()))?;
+    }
+
+    async fn payment(&self, event: &WebhookEvent) -> Result<Received> {
+        let told: PaymentIntent = object(event)?;
         let Some((payment, outcome)) = self.rail.heard(&told).await? else {
             return Ok(Received::Ignored);
         };
@@ -109,6 +169,69 @@ impl Inbox {
             Err(Error::KeyNotFound { .. }) => Ok(Received::Ignored),
             Err(error) => Err(error),
         }
+    }
+
+    async fn refund(&self, event: &WebhookEvent) -> Result<Received> {
+        let told: Refund = object(event)?;
+        self.back(event, Back::refund(told)).await
+    }
+
+    /// Only a dispute that is lost moves money for good: what is withheld before comes back if it is
+    /// won.
+    async fn dispute(&self, event: &WebhookEvent) -> Result<Received> {
+        let told: Dispute = object(event)?;
+        if told.status == DisputeStatus::Lost {
+            return self.back(event, Back::lost(told)).await;
+        }
+        let payment = self.rail.payment_of(told.payment_intent).await?;
+        Ok(
+            payment.map_or(Received::Ignored, |payment| Received::Disputed {
+                payment,
+                status: told.status,
+            }),
+        )
+    }
+
+    async fn back(&self, event: &WebhookEvent, told: Back) -> Result<Received> {
+        let unbooked = |of: Refunded, why| Received::Unbooked {
+            payment: of.payment,
+            refund: of.refund,
+            why,
+        };
+        match self.rail.heard_back(told).await? {
+            Noted::NotOurs | Noted::UnderWay => Ok(Received::Ignored),
+            Noted::OtherCurrency(of) => Ok(unbooked(of, Unbooked::OtherCurrency)),
+            Noted::Contradiction(of) => Ok(unbooked(of, Unbooked::Contradiction)),
+            Noted::Not(of) => {
+                let failed = Outcome::failed("refund_failed");
+                let heard = Event::new(EventId::new(&event.id), of.refund.clone(), failed);
+                let booked = self.payer.on_event(heard).await;
+                given_back(of, booked)
+            }
+            Noted::Back(of) => {
+                let booked = match self.book_back(&of).await {
+                    // The payment itself may not have been heard of.
+                    Err(Error::ExceedsHold { .. }) => {
+                        let outcome = self.rail.look_up(of.payment.clone()).await;
+                        let id = EventId::new(&event.id);
+                        let heard = Event::new(id, of.payment.clone(), outcome);
+                        let _paid = self.payer.on_event(heard).await?;
+                        self.book_back(&of).await
+                    }
+                    booked => booked,
+                };
+                match booked {
+                    Err(Error::ExceedsHold { .. }) => Ok(unbooked(of, Unbooked::MoreThanIsLeft)),
+                    booked => given_back(of, booked),
+                }
+            }
+        }
+    }
+
+    /// What is written down as back is looked up there, so nothing is sent.
+    async fn book_back(&self, of: &Refunded) -> Result<Paid> {
+        let (payment, refund) = (of.payment.clone(), of.refund.clone());
+        self.payer.refund(payment, refund, of.amount).await
     }
 
     /// Forgets at most `limit` events worked off before a moment; those of the last 31 days before
@@ -128,4 +251,22 @@ impl Inbox {
             .write(move |tx| store::forget_seen(tx, before, limit))
             .await
     }
+}
+
+fn given_back(of: Refunded, booked: Result<Paid>) -> Result<Received> {
+    match booked {
+        Ok(paid) => Ok(Received::GivenBack {
+            payment: of.payment,
+            refund: of.refund,
+            paid: Box::new(paid),
+        }),
+        // Somebody pays over the rail without the authority, or a refund failed that it had no part in.
+        Err(Error::KeyNotFound { .. }) => Ok(Received::Ignored),
+        Err(error) => Err(error),
+    }
+}
+
+fn object<T: DeserializeOwned>(event: &WebhookEvent) -> Result<T> {
+    serde_json::from_value(event.data.object.clone())
+        .map_err(|form| Error::invalid("event", form.to_string()))
 }

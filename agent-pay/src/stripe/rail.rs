@@ -1,5 +1,7 @@
 //! Payments of the spend authority over Stripe.
 
+mod back;
+mod heard;
 mod refund;
 
 use std::collections::BTreeMap;
@@ -20,6 +22,8 @@ use super::money::Money;
 use super::store::{self, Entry, State};
 use crate::error::{Error, Result};
 use crate::rail::{Outcome, Payment, Rail};
+
+pub(super) use back::{Back, Noted, Refunded};
 
 /// Who gets the money of a payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -335,33 +339,6 @@ impl StripeRail {
         self.write(move |tx| store::begin(tx, &of, "", zero))
             .await?;
         self.give_up(id, "never_seen", State::Created).await
-    }
-
-    /// Notes what an event says of a payment of this rail, and returns whose it is and how it stands.
-    pub(super) async fn heard(
-        &self,
-        told: &PaymentIntent,
-    ) -> Result<Option<(IdempotencyKey, Outcome)>> {
-        let intent = told.id.clone();
-        let id = self
-            .db
-            .read(move |tx| store::payment_of(tx, &intent))
-            .await?;
-        let Some(id) = id else {
-            return Ok(None);
-        };
-        let outcome = match told.status {
-            IntentStatus::Succeeded => self.settle(&id, told).await,
-            IntentStatus::Canceled => self.give_up(&id, "canceled", State::Confirming).await,
-            _ => Ok(Outcome::unknown(ASK_AGAIN, "the network has not answered")),
-        };
-        match outcome {
-            Ok(outcome) => Ok(Some((id, outcome))),
-            Err(CallError::Invalid(error)) => Err(error),
-            Err(_) => Err(Error::corrupt(
-                "an event that contradicts what is written down",
-            )),
-        }
     }
 }
 

@@ -25,6 +25,9 @@ pub struct Refund {
     /// `succeeded`, `pending`, `requires_action`, `failed` or `canceled`.
     #[serde(default)]
     pub status: String,
+    /// The payment it is of.
+    #[serde(default)]
+    pub payment_intent: Option<String>,
     /// Notes.
     #[serde(default)]
     pub metadata: BTreeMap<String, String>,

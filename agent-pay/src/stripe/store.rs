@@ -1,5 +1,8 @@
 //! What is written down of payments, refunds and events at Stripe.
 
+mod event;
+mod refund;
+
 use agent_core::store::{Db, Tx, sql};
 use agent_core::{Amount, IdempotencyKey, Timestamp};
 use rusqlite::{OptionalExtension, Row, params};
@@ -7,6 +10,9 @@ use rusqlite::{OptionalExtension, Row, params};
 use super::id::IntentId;
 use crate::backend::sqlite::statement::run;
 use crate::error::{Error, Result};
+
+pub(super) use event::{forget_seen, is_seen, mark_seen};
+pub(super) use refund::{RefundEntry, begin_refund, note_refund, refund_of, refunded};
 
 const LAYER: &str = "pay_stripe";
 
@@ -217,166 +223,4 @@ pub(super) fn payment_of(tx: &Tx<'_>, intent: &str) -> Result<Option<Idempotency
         .and_then(|mut select| select.query_row([intent], |row| row.get(0)).optional())
         .map_err(sql("read a payment at Stripe"))?;
     Ok(found.map(IdempotencyKey::new).transpose()?)
-}
-
-/// A refund as it is written down.
-#[derive(Clone, Debug)]
-pub(super) struct RefundEntry {
-    pub(super) amount: Amount,
-    pub(super) state: State,
-    pub(super) reference: String,
-    pub(super) code: String,
-    /// When it was begun, if a request may have gone out before.
-    pub(super) begun_at: Option<Timestamp>,
-}
-
-/// Writes a refund down, or finds it. More than is left of the payment is a failure, final as every
-/// other.
-pub(super) fn begin_refund(
-    tx: &mut Tx<'_>,
-    id: &IdempotencyKey,
-    payment: &IdempotencyKey,
-    asked: Amount,
-) -> Result<RefundEntry> {
-    if let Some(entry) = find_refund(tx, id)? {
-        return Ok(entry);
-    }
-    // A look-up may have closed the id before it came here.
-    let closed = find(tx, id)?.map(|entry| entry.code);
-    let mut left = match find(tx, payment)? {
-        Some(entry) if entry.state == State::Settled => entry.amount,
-        _ => Amount::zero(asked.asset()),
-    };
-    for given in refunds_of(tx, payment)? {
-        left = left.minus(given)?;
-    }
-    let is_too_much = left.asset() != asked.asset() || asked.compare(&left)?.is_gt();
-    let (state, code) = match closed {
-        Some(code) => (State::Failed, Some(code)),
-        None if is_too_much => (State::Failed, Some("more_than_was_paid".to_owned())),
-        None => (State::New, None),
-    };
-    run(
-        tx,
-        "INSERT INTO pay_stripe_refund VALUES (?1, ?2, ?3, ?4, NULL, ?5, ?6)",
-        params![
-            id.as_str(),
-            payment.as_str(),
-            asked.to_string(),
-            state.number(),
-            code,
-            tx.now().as_unix_ms()
-        ],
-    )?;
-    Ok(RefundEntry {
-        amount: asked,
-        state,
-        reference: String::new(),
-        code: code.unwrap_or_default(),
-        begun_at: None,
-    })
-}
-
-fn refunds_of(tx: &Tx<'_>, payment: &IdempotencyKey) -> Result<Vec<Amount>> {
-    let select = "SELECT amount FROM pay_stripe_refund WHERE payment = ?1 AND state <> 4";
-    let found = tx.sql().prepare_cached(select).and_then(|mut select| {
-        let rows = select.query_map([payment.as_str()], |row| row.get::<_, String>(0))?;
-        rows.collect::<rusqlite::Result<Vec<_>>>()
-    });
-    let found = found.map_err(sql("read refunds at Stripe"))?;
-    found.iter().map(|text| amount(text)).collect()
-}
-
-/// Returns the payment a refund is of, and how the refund stands.
-pub(super) fn refund_of(
-    tx: &Tx<'_>,
-    id: &IdempotencyKey,
-) -> Result<Option<(IdempotencyKey, RefundEntry)>> {
-    let select = "SELECT payment FROM pay_stripe_refund WHERE refund = ?1";
-    let payment: Option<String> = tx
-        .sql()
-        .prepare_cached(select)
-        .and_then(|mut select| select.query_row([id.as_str()], |row| row.get(0)).optional())
-        .map_err(sql("read a refund at Stripe"))?;
-    let Some(payment) = payment.map(IdempotencyKey::new).transpose()? else {
-        return Ok(None);
-    };
-    Ok(find_refund(tx, id)?.map(|entry| (payment, entry)))
-}
-
-fn find_refund(tx: &Tx<'_>, id: &IdempotencyKey) -> Result<Option<RefundEntry>> {
-    type Found = (String, i64, Option<String>, Option<String>, i64);
-    let select =
-        "SELECT amount, state, reference, code, at_ms FROM pay_stripe_refund WHERE refund = ?1";
-    let found: Option<Found> = tx
-        .sql()
-        .prepare_cached(select)
-        .and_then(|mut select| {
-            let read = |row: &Row<'_>| {
-                let (reference, code) = (row.get(2)?, row.get(3)?);
-                Ok((row.get(0)?, row.get(1)?, reference, code, row.get(4)?))
-            };
-            select.query_row([id.as_str()], read).optional()
-        })
-        .map_err(sql("read a refund at Stripe"))?;
-    let Some((text, state, reference, code, at_ms)) = found else {
-        return Ok(None);
-    };
-    Ok(Some(RefundEntry {
-        amount: amount(&text)?,
-        state: State::of(state)?,
-        reference: reference.unwrap_or_default(),
-        code: code.unwrap_or_default(),
-        begun_at: Some(Timestamp::from_unix_ms(at_ms)),
-    }))
-}
-
-/// Notes how a refund ended. What is final stays.
-pub(super) fn refunded(
-    tx: &mut Tx<'_>,
-    id: &IdempotencyKey,
-    state: State,
-    reference: &str,
-    code: &str,
-) -> Result<RefundEntry> {
-    run(
-        tx,
-        "UPDATE pay_stripe_refund SET state = ?2, reference = ?3, code = ?4 \
-         WHERE refund = ?1 AND state < 3",
-        params![id.as_str(), state.number(), reference, code],
-    )?;
-    let found = find_refund(tx, id)?;
-    found.ok_or_else(|| Error::corrupt("a refund at Stripe that is not written down"))
-}
-
-/// Returns whether an event was worked off.
-pub(super) fn is_seen(tx: &Tx<'_>, event: &str) -> Result<bool> {
-    let select = "SELECT 1 FROM pay_stripe_event WHERE id = ?1";
-    let found: Option<i64> = tx
-        .sql()
-        .prepare_cached(select)
-        .and_then(|mut select| select.query_row([event], |row| row.get(0)).optional())
-        .map_err(sql("read an event of Stripe"))?;
-    Ok(found.is_some())
-}
-
-/// Notes that an event was worked off; true for the first time.
-pub(super) fn mark_seen(tx: &mut Tx<'_>, event: &str) -> Result<bool> {
-    let n_rows = run(
-        tx,
-        "INSERT INTO pay_stripe_event VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING",
-        params![event, tx.now().as_unix_ms()],
-    )?;
-    Ok(n_rows == 1)
-}
-
-/// Forgets events worked off before a moment.
-pub(super) fn forget_seen(tx: &mut Tx<'_>, before: Timestamp, limit: usize) -> Result<usize> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    run(
-        tx,
-        "DELETE FROM pay_stripe_event WHERE id IN \
-         (SELECT id FROM pay_stripe_event WHERE at_ms < ?1 ORDER BY at_ms LIMIT ?2)",
-        params![before.as_unix_ms(), limit],
-    )
 }

@@ -1,22 +1,16 @@
 //! What goes to Stripe and what comes from it: amounts, tokens, meters, signatures, hostile bytes.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-mod common;
-#[path = "common/fake_stripe.rs"]
-mod fake_stripe;
-
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::common::{money, op};
+use crate::fake_stripe::{FakeStripe, Faults};
 use agent_core::{Asset, Classify, Env, ErrorKind, ManualClock, Secret, SeededEntropy, Timestamp};
 use agent_pay::stripe::{
     CallError, Capture, ChargeToken, CustomerId, IntentId, IntentStatus, MethodId, Money,
     NewIntent, NewSharedToken, ProfileId, SharedTokenId, Source, Stripe, StripeConfig, Webhooks,
 };
 use agent_pay::transport::{Answer, Lost, Request, Transport};
-use common::{money, op};
-use fake_stripe::{FakeStripe, Faults};
 use proptest::prelude::*;
 use serde_json::json;
 
