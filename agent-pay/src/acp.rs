@@ -41,7 +41,7 @@ pub use merchant::{
 pub use order::{OrderChange, OrderHooks};
 pub use rail::{AcpRail, Credentials};
 pub use router::router;
-pub use seller::{Seller, SellerConfig};
+pub use seller::{Purged, Seller, SellerConfig};
 pub use session::SessionStatus;
 pub use wire::{Address, Buyer, Credential, FulfillmentDetails, Selected};
 

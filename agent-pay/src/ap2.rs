@@ -30,6 +30,7 @@ pub use constraint::{Constraint, Frequency, Violation};
 pub use key::PublicKey;
 pub use party::{Instrument, Merchant, Pisp};
 pub use payment::{Facts, OpenPayment, Payment, PaymentMandate};
+pub use policy::sweep;
 
 use crate::error::Error;
 

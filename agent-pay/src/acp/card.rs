@@ -144,6 +144,13 @@ pub trait Vault: fmt::Debug + Send + Sync + 'static {
         card: CardToStore,
         allowance: &Allowance,
     ) -> Result<String, VaultError>;
+
+    /// Forgets a card by what [`store`](Self::store) returned: its token is over. Forgetting one that
+    /// is not there is a success.
+    ///
+    /// # Errors
+    /// `Unavailable`; it is asked again by the next [`Seller::purge`](super::Seller::purge).
+    async fn forget(&self, vaulted: &str) -> Result<(), VaultError>;
 }
 
 /// A request to delegate, its card still in it. It is read from the body and dropped with it.

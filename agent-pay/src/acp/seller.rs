@@ -2,6 +2,7 @@
 
 mod complete;
 mod config;
+mod purge;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::currency::iso_scale;
 use crate::error::{Error, Result};
 
 pub use config::SellerConfig;
+pub use purge::Purged;
 
 /// A request that changes something. It has no `Debug`: the body may hold a card.
 pub(super) struct Call {

@@ -188,6 +188,14 @@ impl Session {
         self
     }
 
+    /// When it is over for good, unless it became an order or may become one.
+    pub(super) const fn ends(&self) -> Option<Timestamp> {
+        match self.status {
+            SessionStatus::Completed | SessionStatus::CompleteInProgress => None,
+            _ => Some(self.expires),
+        }
+    }
+
     /// Refuses what comes too late.
     pub(super) fn must_be_open(&self) -> Result<(), Problem> {
         if self.status.is_open() {

@@ -1,5 +1,7 @@
 //! Sessions, tokens and events in the store.
 
+mod purge;
+
 use agent_core::store::{Db, Tx, sql};
 use agent_core::{Digest, Timestamp};
 use rusqlite::{OptionalExtension, params};
@@ -10,9 +12,12 @@ use crate::backend::sqlite;
 use crate::backend::sqlite::statement::run;
 use crate::error::{Error, Result};
 
+pub(super) use purge::{ended_tokens, purge_sessions, remove_token};
+
 const LAYER: &str = "pay_acp";
 
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
 CREATE TABLE pay_acp_session (
     id TEXT PRIMARY KEY,
     version INTEGER NOT NULL,
@@ -44,7 +49,14 @@ CREATE TABLE pay_acp_purchase (
     at_ms INTEGER NOT NULL
 ) STRICT;
 CREATE UNIQUE INDEX pay_acp_purchase_session ON pay_acp_purchase (session) WHERE state < 3;
-"];
+",
+    "
+ALTER TABLE pay_acp_session ADD COLUMN ends_ms INTEGER;
+CREATE INDEX pay_acp_session_ends ON pay_acp_session (ends_ms) WHERE ends_ms IS NOT NULL;
+ALTER TABLE pay_acp_token ADD COLUMN ends_ms INTEGER;
+CREATE INDEX pay_acp_token_ends ON pay_acp_token (ends_ms) WHERE ends_ms IS NOT NULL;
+",
+];
 
 pub(super) async fn migrate(db: &Db) -> Result<()> {
     // The answers that are replayed are kept by the authority's tables.
@@ -74,8 +86,13 @@ fn read_doc(text: &str) -> Result<Session> {
 }
 
 pub(super) fn insert(tx: &mut Tx<'_>, session: &Session) -> Result<()> {
-    let insert = "INSERT INTO pay_acp_session VALUES (?1, 1, 0, ?2)";
-    run(tx, insert, params![session.id, write_doc(session)?])?;
+    let insert = "INSERT INTO pay_acp_session VALUES (?1, 1, 0, ?2, ?3)";
+    let ends_ms = session.ends().map(Timestamp::as_unix_ms);
+    run(
+        tx,
+        insert,
+        params![session.id, write_doc(session)?, ends_ms],
+    )?;
     Ok(())
 }
 
@@ -103,13 +120,14 @@ pub(super) fn update(tx: &mut Tx<'_>, found: &Versioned) -> Result<bool> {
     let session = &found.session;
     let n_rows = run(
         tx,
-        "UPDATE pay_acp_session SET version = version + 1, is_paying = ?3, doc = ?4 \
-         WHERE id = ?1 AND version = ?2",
+        "UPDATE pay_acp_session SET version = version + 1, is_paying = ?3, doc = ?4, \
+         ends_ms = ?5 WHERE id = ?1 AND version = ?2",
         params![
             session.id,
             found.version,
             i64::from(session.status == SessionStatus::CompleteInProgress),
-            write_doc(session)?
+            write_doc(session)?,
+            session.ends().map(Timestamp::as_unix_ms)
         ],
     )?;
     Ok(n_rows == 1)
@@ -138,12 +156,13 @@ pub(super) fn insert_token(
     vault: &str,
     allowance: &Allowance,
 ) -> Result<()> {
-    let allowance =
+    let text =
         serde_json::to_string(allowance).map_err(|e| Error::invalid("allowance", e.to_string()))?;
+    let ends_ms = allowance.expires().map(Timestamp::as_unix_ms);
     run(
         tx,
-        "INSERT INTO pay_acp_token VALUES (?1, ?2, ?3, ?4, NULL)",
-        params![token_digest(token), owner, vault, allowance],
+        "INSERT INTO pay_acp_token VALUES (?1, ?2, ?3, ?4, NULL, ?5)",
+        params![token_digest(token), owner, vault, text, ends_ms],
     )?;
     Ok(())
 }

@@ -11,6 +11,7 @@
     reason = "tests"
 )]
 
+mod budgets;
 mod chains;
 mod checkouts;
 mod hostile;

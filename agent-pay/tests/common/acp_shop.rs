@@ -44,6 +44,7 @@ struct State {
     charges: Vec<(String, String)>,
     vaulted: BTreeMap<String, String>,
     is_away: bool,
+    is_losing: bool,
 }
 
 impl Shop {
@@ -82,6 +83,11 @@ impl Shop {
     }
 
     /// Lets no payment be looked up, or lets it again.
+    /// Takes payments and loses its answers from here on.
+    pub(crate) fn lose_answers(&self) {
+        self.state.lock().is_losing = true;
+    }
+
     pub(crate) fn set_away(&self, is_away: bool) {
         self.state.lock().is_away = is_away;
     }
@@ -144,7 +150,7 @@ impl Merchant for Shop {
         }
         let payment = Payment::new(charge.id, "shop", charge.amount);
         let outcome = self.till.pay(payment).await;
-        if token.contains("lost") {
+        if token.contains("lost") || self.state.lock().is_losing {
             return Outcome::unknown(Duration::from_secs(7), "the till did not answer");
         }
         outcome
@@ -175,6 +181,15 @@ impl Vault for Shop {
         let n = state.vaulted.len();
         let name = state.vaulted.entry(key.as_str().to_owned());
         Ok(name.or_insert_with(|| format!("pm_vaulted{n}")).clone())
+    }
+
+    async fn forget(&self, vaulted: &str) -> Result<(), VaultError> {
+        let mut state = self.state.lock();
+        if state.is_away {
+            return Err(VaultError::Unavailable("the vault is closed".into()));
+        }
+        state.vaulted.retain(|_, name| name != vaulted);
+        Ok(())
     }
 }
 

@@ -1,0 +1,45 @@
+//! What is over, and goes.
+
+use agent_core::Timestamp;
+use agent_core::store::{Tx, sql};
+use rusqlite::params;
+
+use crate::backend::sqlite::statement::run;
+use crate::error::Result;
+
+/// Removes sessions that ended before a moment.
+pub(in crate::acp) fn purge_sessions(
+    tx: &mut Tx<'_>,
+    before: Timestamp,
+    limit: usize,
+) -> Result<usize> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let delete = "DELETE FROM pay_acp_session WHERE id IN (SELECT id FROM pay_acp_session \
+                  WHERE ends_ms < ?1 ORDER BY ends_ms LIMIT ?2)";
+    run(tx, delete, params![before.as_unix_ms(), limit])
+}
+
+/// Returns the digests of tokens that ended before a moment, and what the vault calls their cards. Of a
+/// session whose payment is not known they stay: it may have been taken with them.
+pub(in crate::acp) fn ended_tokens(
+    tx: &Tx<'_>,
+    before: Timestamp,
+    limit: usize,
+) -> Result<Vec<(String, String)>> {
+    let select = "SELECT token, vault FROM pay_acp_token WHERE ends_ms < ?1 AND NOT EXISTS \
+                  (SELECT 1 FROM pay_acp_session WHERE is_paying = 1 \
+                   AND id = json_extract(allowance, '$.checkout_session_id')) \
+                  ORDER BY ends_ms LIMIT ?2";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let found = tx.sql().prepare_cached(select).and_then(|mut select| {
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let rows = select.query_map(params![before.as_unix_ms(), limit], read)?;
+        rows.collect::<rusqlite::Result<Vec<_>>>()
+    });
+    Ok(found.map_err(sql("list tokens"))?)
+}
+
+pub(in crate::acp) fn remove_token(tx: &mut Tx<'_>, digest: &str) -> Result<()> {
+    run(tx, "DELETE FROM pay_acp_token WHERE token = ?1", [digest])?;
+    Ok(())
+}
