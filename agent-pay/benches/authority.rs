@@ -3,8 +3,8 @@
 //!
 //! `cargo bench -p agent-pay --bench authority`; with `-- --large` to 1,000,000 transfers; with
 //! `-- --pairs` 20,000 authorizations and their captures and nothing else, to count instructions; with
-//! `-- --callers` only what many callers get; with `-- --together` only their authorizations, for a
-//! profiler.
+//! `-- --callers` only what many callers get; with `-- --together` only their authorizations and
+//! with `-- --alone` only one caller, for a profiler.
 
 #![expect(
     clippy::unwrap_used,
@@ -318,6 +318,9 @@ fn main() {
     if std::env::args().any(|argument| argument == "--together") {
         let together = runtime.block_on(callers(128, Durability::PowerLoss, false, 600));
         return println!("{}/s, {} a hold", together.0, together.1);
+    }
+    if std::env::args().any(|argument| argument == "--alone") {
+        return runtime.block_on(alone());
     }
     runtime.block_on(async {
         alone().await;

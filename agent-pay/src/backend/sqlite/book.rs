@@ -54,6 +54,7 @@ pub(super) struct TxBook<'a, 'c> {
     known: RefCell<Known>,
     /// The blocks of transfers it knows an account to be listed in.
     listed: BTreeSet<(u64, u64)>,
+    has_refusals: Cell<Option<bool>>,
     is_deferred: bool,
     /// Whether something waits to be written.
     is_behind: bool,
@@ -67,6 +68,7 @@ impl<'a, 'c> TxBook<'a, 'c> {
             head: Cell::new(None),
             known: RefCell::default(),
             listed: BTreeSet::new(),
+            has_refusals: Cell::new(None),
             is_deferred: false,
             is_behind: false,
         }
@@ -107,6 +109,18 @@ impl<'a, 'c> TxBook<'a, 'c> {
                 "{n_rows} rows changed: {operation}"
             )))
         }
+    }
+
+    /// Returns whether any key is used up by a refusal; mostly none is.
+    fn has_refusals(&self) -> Result<bool> {
+        if let Some(has_refusals) = self.has_refusals.get() {
+            return Ok(has_refusals);
+        }
+        let select = self.tx.sql().prepare_cached("SELECT 1 FROM pay_refusal");
+        let found = select.and_then(|mut select| select.exists([]));
+        let has_refusals = found.map_err(sql("look for refusals"))?;
+        self.has_refusals.set(Some(has_refusals));
+        Ok(has_refusals)
     }
 
     fn one<T>(
@@ -228,12 +242,16 @@ impl Book for TxBook<'_, '_> {
     }
 
     fn refusal(&self, key: &IdempotencyKey) -> Result<Option<Digest>> {
+        if !self.has_refusals()? {
+            return Ok(None);
+        }
         let statement = "SELECT request FROM pay_refusal WHERE key = ?1";
         let read = |row: &Row<'_>| Ok(Digest::from_bytes(column(row, 0)?));
         self.one(statement, [key.as_str()], read, "find a refusal")
     }
 
     fn put_refusal(&mut self, key: &IdempotencyKey, request: &Digest) -> Result<()> {
+        self.has_refusals.set(Some(true));
         self.change(
             "INSERT INTO pay_refusal (key, request) VALUES (?1, ?2)",
             params![key.as_str(), request.as_bytes()],

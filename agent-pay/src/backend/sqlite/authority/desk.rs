@@ -35,7 +35,8 @@ pub(super) struct Desk<'a, 'c> {
     /// By the node at its end.
     paths: BTreeMap<BudgetPath, Arc<[Step]>>,
     is_halted: Option<bool>,
-    payees: BTreeSet<(String, String)>,
+    /// Known payees by organisation.
+    payees: BTreeMap<String, BTreeSet<String>>,
     /// Whether nothing is left to sweep at this time.
     pub(super) is_swept: bool,
     has_parked: Option<bool>,
@@ -51,7 +52,7 @@ impl<'a, 'c> Desk<'a, 'c> {
             now: None,
             paths: BTreeMap::new(),
             is_halted: None,
-            payees: BTreeSet::new(),
+            payees: BTreeMap::new(),
             is_swept: false,
             has_parked: None,
         }
@@ -120,28 +121,35 @@ impl<'a, 'c> Desk<'a, 'c> {
         Ok(is_halted)
     }
 
-    /// Returns whether an organisation knows a payee.
+    /// Returns whether the organisation of a node knows a payee.
     pub(super) fn is_known(&mut self, node: &BudgetPath, payee: &str) -> Result<bool> {
-        let name = (nodes::organisation(node).to_owned(), payee.to_owned());
-        if self.payees.contains(&name) {
-            return Ok(true);
+        let organisation = nodes::organisation(node);
+        let is_remembered = self.remembers(organisation, payee);
+        if is_remembered || !nodes::is_known(self.tx, organisation, payee)? {
+            return Ok(is_remembered);
         }
-        let is_known = nodes::is_known(self.tx, &name.0, payee)?;
-        if is_known {
-            self.payees.insert(name);
-        }
-        Ok(is_known)
+        self.remember(organisation, payee);
+        Ok(true)
     }
 
-    /// Makes a payee known to an organisation.
+    /// Makes a payee known to the organisation of a node.
     pub(super) fn trust(&mut self, node: &BudgetPath, payee: &str) -> Result<()> {
-        let name = (nodes::organisation(node).to_owned(), payee.to_owned());
-        if self.payees.contains(&name) {
-            return Ok(());
+        let organisation = nodes::organisation(node);
+        if !self.remembers(organisation, payee) {
+            nodes::trust(self.tx, organisation, payee)?;
+            self.remember(organisation, payee);
         }
-        nodes::trust(self.tx, &name.0, payee)?;
-        self.payees.insert(name);
         Ok(())
+    }
+
+    fn remembers(&self, organisation: &str, payee: &str) -> bool {
+        let payees = self.payees.get(organisation);
+        payees.is_some_and(|payees| payees.contains(payee))
+    }
+
+    fn remember(&mut self, organisation: &str, payee: &str) {
+        let payees = self.payees.entry(organisation.to_owned()).or_default();
+        payees.insert(payee.to_owned());
     }
 
     /// Returns whether anything is held beyond its window.
