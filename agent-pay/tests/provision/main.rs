@@ -13,6 +13,7 @@ mod estate;
 mod faulty;
 mod kill;
 mod sqlite;
+mod usage;
 
 use std::sync::Arc;
 use std::time::Duration;

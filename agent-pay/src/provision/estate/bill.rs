@@ -143,7 +143,9 @@ impl Estate {
             row = charged;
             spend::capture(tx, &hold.key, hold.amount)?;
             row.charge = None;
-            row.paid_until = row.paid_until.after(row.plan.period);
+            let from = row.paid_until;
+            row.paid_until = from.after(row.plan.period);
+            self.record(tx, &row, (&hold.key, hold.amount), from)?;
         }
         row::update(tx, &row)?;
         Ok(Due::Nothing)
@@ -243,7 +245,7 @@ impl Estate {
         Ok(intent)
     }
 
-    fn payee(&self) -> Payee {
+    pub(super) fn payee(&self) -> Payee {
         let name = format!("provision:{}", self.provisioner.name());
         Payee::new(name, Origin::Catalogue)
     }

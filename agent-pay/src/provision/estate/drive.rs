@@ -182,7 +182,7 @@ impl Estate {
         row: Row,
         change: impl FnOnce(&mut Row, agent_core::Timestamp) -> bool + Send + 'static,
     ) -> Result<Row> {
-        let lease = self.lease;
+        let (lease, estate) = (self.lease, self.clone());
         self.db()
             .write(move |tx| {
                 let found = row::read(tx, &row.id)?;
@@ -191,6 +191,7 @@ impl Estate {
                     return Err(Error::InFlight { key, retry_after });
                 }
                 let mut row = row;
+                let from = row.paid_until.max(tx.now());
                 let is_taken = change(&mut row, tx.now());
                 // An order that is being undone keeps its money until nothing is left of it.
                 if row.condition != Condition::Undoing
@@ -201,6 +202,7 @@ impl Estate {
                             let held = spend::spend(tx, &key)?;
                             let held = held.ok_or_else(|| Error::corrupt("a charge is missing"))?;
                             spend::capture(tx, &key, held.amount)?;
+                            estate.record(tx, &row, (&key, held.amount), from)?;
                         }
                         false => {
                             spend::release(tx, &key)?;
