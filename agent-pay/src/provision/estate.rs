@@ -9,8 +9,8 @@ mod usage;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::store::{Db, Tx};
 use agent_core::Clock;
+use agent_core::store::{Db, Tx};
 
 use super::{Blocker, BlockerCode, Provisioner, ResourceName, Vault};
 use crate::authority::{Authorization, Outcome};

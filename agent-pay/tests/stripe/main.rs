@@ -9,6 +9,7 @@ mod common;
 mod events;
 #[path = "../common/fake_stripe.rs"]
 mod fake_stripe;
+mod tokens;
 mod wire;
 
 use std::sync::Arc;

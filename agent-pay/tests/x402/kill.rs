@@ -19,7 +19,7 @@ use agent_pay::x402::{Fetched, LedgerFacilitator, Signer};
 use agent_pay::{Ledger, LedgerExt};
 use life::{Life, Purse, key, traces};
 
-use crate::buying::usd;
+use crate::desk::usd;
 use crate::house::PRICE;
 
 const MONEY: i128 = PRICE.cast_signed();

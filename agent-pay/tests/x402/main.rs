@@ -4,14 +4,18 @@
 
 mod buying;
 mod chain;
+mod desk;
 mod example;
 mod hostile;
 mod house;
 mod kill;
+mod messages;
 #[path = "../common/peer.rs"]
 mod peer;
 mod peers;
 mod refusing;
 mod selling;
+mod settling;
+mod stack;
 mod terms;
 mod wire;

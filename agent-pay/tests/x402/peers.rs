@@ -2,160 +2,24 @@
 //! names: `node` by `npm install --prefix`, `python` by `pip install --target`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use agent_core::store::{Config, Db, Durability};
 use agent_core::{Amount, Asset, Env, IdempotencyKey, Principal};
 use agent_pay::authority::PolicyBook;
 use agent_pay::backend::{SqliteAuthority, SqliteLedger};
-use agent_pay::transport::{Answer, Direct, DirectConfig, Lost, Request, Transport};
+use agent_pay::transport::{Answer, Direct, Lost, Request, Transport};
 use agent_pay::x402::{
-    Address, Atomic, BlockTag, Buyer, BuyerConfig, Chain, Domain, EvmRpc, Execution, Facilitator,
-    Fetched, HttpFacilitator, Merchant, PaymentPayload, Purchase, Requirements, Sale, Seller,
-    SellerConfig, SettlePolicy, Settlement, Token, header,
+    Address, Atomic, Buyer, BuyerConfig, Chain, Execution, Facilitator, Fetched, Merchant,
+    PaymentPayload, Purchase, Requirements, SettlePolicy, Settlement, Token, header,
 };
 use agent_pay::{BudgetPath, Budgets};
 use async_trait::async_trait;
-use axum::Router;
-use axum::routing::get;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::peer::{self, Peer};
+use crate::peer::Peer;
+use crate::stack::{CHAIN, Ours, Stack, ours, store};
 use crate::wire::test_key;
-
-const CHAIN: u64 = 84_532;
-
-/// A chain with a token on it, the official facilitator and the official server.
-struct Stack {
-    folder: std::path::PathBuf,
-    _programs: Peer,
-    told: Value,
-    direct: Arc<Direct>,
-}
-
-impl Stack {
-    fn start() -> Option<Self> {
-        let folder = peer::folder("X402_PEERS")?;
-        let programs = Peer::start(&folder, "node", "x402/stack.mjs");
-        let told = serde_json::from_str(&programs.line()).unwrap();
-        let direct = Arc::new(Direct::new(DirectConfig::new()).unwrap());
-        Some(Self {
-            folder,
-            _programs: programs,
-            told,
-            direct,
-        })
-    }
-
-    fn peer(&self, program: &str, script: &str) -> Peer {
-        Peer::start(&self.folder, program, &format!("x402/{script}"))
-    }
-
-    fn text(&self, member: &str) -> &str {
-        self.told[member].as_str().unwrap()
-    }
-
-    fn address(&self, member: &str) -> Address {
-        self.text(member).parse().unwrap()
-    }
-
-    fn domain(&self) -> Domain {
-        Domain::new("USD Coin", "2", CHAIN, self.address("token"))
-    }
-
-    fn facilitator(&self) -> Arc<HttpFacilitator> {
-        let transport: Arc<dyn Transport> = Arc::<Direct>::clone(&self.direct);
-        Arc::new(HttpFacilitator::new(transport, self.text("facilitator")))
-    }
-
-    fn chain(&self) -> Arc<EvmRpc> {
-        let transport: Arc<dyn Transport> = Arc::<Direct>::clone(&self.direct);
-        let rpc = EvmRpc::new(transport, self.text("rpc"), CHAIN);
-        Arc::new(rpc.with_tag(BlockTag::Latest))
-    }
-
-    async fn rpc(&self, method: &str, params: Value) -> Value {
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-        let request = http::Request::post(self.text("rpc"))
-            .header("content-type", "application/json")
-            .body(body.to_string().into_bytes())
-            .unwrap();
-        let answer = self.direct.send(request).await.unwrap();
-        serde_json::from_slice::<Value>(answer.body()).unwrap()["result"].take()
-    }
-
-    /// What somebody has on the chain, in atoms.
-    async fn balance(&self, who: &str) -> u128 {
-        let who = self.text(who).trim_start_matches("0x").to_lowercase();
-        let call = json!([{ "to": self.text("token"), "data": format!("0x70a08231{who:0>64}") }, "latest"]);
-        let said = self.rpc("eth_call", call).await;
-        u128::from_str_radix(said.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
-    }
-
-    /// Whether a transaction is on the chain and succeeded.
-    async fn succeeded(&self, transaction: &str) -> bool {
-        let receipt = self
-            .rpc("eth_getTransactionReceipt", json!([transaction]))
-            .await;
-        receipt["status"] == "0x1"
-    }
-}
-
-async fn store() -> (Db, tempfile::TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let config = Config::new(dir.path().join("pay.db")).with_durability(Durability::Nothing);
-    (Db::open(config, &Env::system()).await.unwrap(), dir)
-}
-
-/// Our server, in front of the official facilitator.
-struct Ours {
-    url: String,
-    n_worked: Arc<AtomicU32>,
-    seller: Seller,
-    _servers: JoinSet<()>,
-    _dir: tempfile::TempDir,
-}
-
-async fn ours(stack: &Stack, policy: SettlePolicy) -> Ours {
-    let (db, dir) = store().await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let config = SellerConfig::new(&url).with_chain(stack.chain());
-    let seller = Seller::open(db, Env::system().clock, stack.facilitator(), config)
-        .await
-        .unwrap();
-    let asked = Requirements::new(
-        &stack.domain(),
-        stack.address("payee"),
-        Atomic::new(1_000),
-        60,
-    );
-    let sale = Sale::new(vec![asked.unwrap()]).with_policy(policy);
-    let n_worked = Arc::new(AtomicU32::new(0));
-    let counted = Arc::clone(&n_worked);
-    let work =
-        move || async move { format!("work {}", counted.fetch_add(1, Ordering::SeqCst) + 1) };
-    let app = Router::new()
-        .route("/work", get(work))
-        .route_layer(seller.layer(sale).unwrap());
-    let mut servers = JoinSet::new();
-    servers.spawn(async move { axum::serve(listener, app).await.unwrap() });
-    Ours {
-        url: format!("{url}/work"),
-        n_worked,
-        seller,
-        _servers: servers,
-        _dir: dir,
-    }
-}
-
-impl Ours {
-    fn n_worked(&self) -> usize {
-        self.n_worked.load(Ordering::SeqCst) as usize
-    }
-}
 
 async fn ask(mut peer: Peer, line: Value) -> (Peer, Value) {
     // Peers answer when their requests were served, which this runtime does meanwhile.

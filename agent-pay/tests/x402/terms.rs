@@ -1,6 +1,6 @@
 //! Which terms are taken: what the house lists, what the authority allows, and what is signed.
 
-use crate::buying::{Desk, market, merchant, token, usd};
+use crate::desk::{Desk, market, merchant, token, usd};
 use crate::house::{House, PRICE, asked, domain, payee};
 use agent_core::Principal;
 use agent_pay::authority::Vote;

@@ -21,7 +21,7 @@ use axum::extract::State;
 use axum::routing::get;
 
 use super::stop::{Stop, Stopping, TakesBack, say};
-use crate::buying::{POLICY, token, usd};
+use crate::desk::{POLICY, token, usd};
 use crate::house::{PRICE, SHOPKEEPER, domain};
 use crate::wire::test_key;
 
