@@ -123,6 +123,7 @@ pub fn post<B: Book + ?Sized>(book: &mut B, batch: &Batch) -> Result<Receipt> {
 }
 
 /// Posts a batch under a key no batch has.
+#[cfg(feature = "sqlite")]
 pub(crate) fn post_first<B: Book + ?Sized>(book: &mut B, batch: &Batch) -> Result<Receipt> {
     let request = batch.digest()?;
     post_unused(book, batch, request)
