@@ -33,7 +33,7 @@ mod store;
 mod wire;
 
 pub use card::{Allowance, CardToStore, Vault, VaultError};
-pub use client::{AcpClient, AcpError, AcpErrorBody, CardDelegation, Checkout};
+pub use client::{AcpClient, AcpError, CardDelegation, Checkout, SellerRefusal};
 pub use merchant::{
     Cart, Charge, FulfillmentKind, FulfillmentOption, Merchant, MerchantError, Note, NoteLevel,
     Quote, QuotedLine,

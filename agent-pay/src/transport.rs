@@ -1,6 +1,7 @@
 //! How rails over HTTP reach the other side: a request goes out once, and what is known of it when
 //! no answer came is said exactly, since money hangs on it.
 
+mod call;
 mod direct;
 
 use std::fmt;
@@ -9,6 +10,9 @@ use std::sync::Arc;
 use agent_core::BoxError;
 use async_trait::async_trait;
 
+#[cfg(any(feature = "acp", feature = "stripe"))]
+pub(crate) use call::plain;
+pub use call::{CallError, Refuses};
 pub use direct::{Direct, DirectConfig};
 
 /// A request, its body whole.

@@ -116,7 +116,7 @@ async fn checkout_is_by_the_document() {
     let credential = Credential::new("spt", "spt_1");
     let early = client.get("cs_none").await.err().unwrap();
     assert!(
-        matches!(early, AcpError::Refused { status: 404, .. }),
+        matches!(&early, AcpError::Refused(said) if said.status == 404),
         "{early:?}"
     );
     let declined = Credential::new("spt", "spt_declined");
@@ -124,7 +124,7 @@ async fn checkout_is_by_the_document() {
         .complete(&key("n"), &checkout.id, "card_tokenized", &declined)
         .await;
     assert!(
-        matches!(no, Err(AcpError::Refused { status: 402, .. })),
+        matches!(&no, Err(AcpError::Refused(said)) if said.status == 402),
         "{no:?}"
     );
     assert_eq!(*watching.violations.lock(), Vec::<String>::new());
@@ -143,13 +143,13 @@ async fn checkout_is_by_the_document() {
     assert!(said.iter().all(is_known), "{said:#?}");
     let late = client.cancel(&key("x"), &checkout.id).await;
     assert!(
-        matches!(late, Err(AcpError::Refused { status: 405, .. })),
+        matches!(&late, Err(AcpError::Refused(said)) if said.status == 405),
         "{late:?}"
     );
     let other = ready(&client, "2").await.unwrap();
     let conflict = client.create(&key("c2"), &["cup"], "usd", None, None).await;
     assert!(
-        matches!(conflict, Err(AcpError::Refused { status: 422, .. })),
+        matches!(&conflict, Err(AcpError::Refused(said)) if said.status == 422),
         "{conflict:?}"
     );
     let canceled = client.cancel(&key("x2"), &other.id).await.unwrap();
@@ -199,7 +199,7 @@ async fn delegated_payment_is_by_the_document() {
             .err()
             .unwrap();
         assert!(
-            matches!(refused, AcpError::Refused { status: s, .. } if s == status),
+            matches!(&refused, AcpError::Refused(said) if said.status == status),
             "{refused:?}"
         );
     }

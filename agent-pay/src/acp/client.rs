@@ -4,11 +4,10 @@ mod error;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use agent_core::{ExposeSecret, IdempotencyKey, Secret};
 use http::Method;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -19,7 +18,7 @@ use super::wire::{Address, Buyer, Credential, FulfillmentDetails, Selected};
 use crate::error::{Error, Result};
 use crate::transport::{Answer, Transport};
 
-pub use error::{AcpError, AcpErrorBody};
+pub use error::{AcpError, SellerRefusal};
 
 #[derive(Clone, Debug, Deserialize)]
 struct Total {
@@ -180,7 +179,7 @@ impl AcpClient {
     pub async fn get(&self, id: &str) -> Result<Checkout, AcpError> {
         let path = session_path(id, "")?;
         let answer = self.send(Method::GET, &path, None, Vec::new()).await?;
-        read(&answer)
+        AcpError::read(&answer)
     }
 
     /// Says who buys, where to, or how.
@@ -267,7 +266,7 @@ impl AcpClient {
         put(&mut body, "billing_address", address);
         let path = "/agentic_commerce/delegate_payment";
         let answer = self.send(Method::POST, path, Some(key), body.to_string().into_bytes());
-        let delegated: Delegated = read(&answer.await?)?;
+        let delegated: Delegated = AcpError::read(&answer.await?)?;
         Ok(Credential::new("vault_token", delegated.id))
     }
 
@@ -279,7 +278,7 @@ impl AcpClient {
     ) -> Result<Checkout, AcpError> {
         let body = body.to_string().into_bytes();
         let answer = self.send(Method::POST, path, Some(key), body).await?;
-        read(&answer)
+        AcpError::read(&answer)
     }
 
     async fn send(
@@ -321,31 +320,5 @@ fn session_path(id: &str, step: &str) -> Result<String, AcpError> {
         Ok(format!("/checkout_sessions/{id}{step}"))
     } else {
         Err(Error::invalid("checkout session", "an id of letters and digits").into())
-    }
-}
-
-fn read<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<T, AcpError> {
-    let status = answer.status().as_u16();
-    let wait = answer.headers().get(RETRY_AFTER);
-    let wait = wait.and_then(|text| text.to_str().ok()?.parse().ok());
-    let wait = wait.map(|seconds: u64| Duration::from_secs(seconds.min(3_600)));
-    match status {
-        200..=299 => serde_json::from_slice(answer.body()).map_err(|e| AcpError::Unknown {
-            reason: "an answer that cannot be read".into(),
-            retry_after: None,
-            source: Some(e.into()),
-        }),
-        409 | 429 => Err(AcpError::Busy {
-            retry_after: wait.unwrap_or(Duration::from_secs(1)),
-        }),
-        400..=499 => {
-            let body = serde_json::from_slice(answer.body()).unwrap_or_default();
-            Err(AcpError::Refused { status, body })
-        }
-        _ => Err(AcpError::Unknown {
-            reason: format!("status {status}").into(),
-            retry_after: wait,
-            source: None,
-        }),
     }
 }

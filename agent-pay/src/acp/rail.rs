@@ -112,7 +112,7 @@ impl AcpRail {
             .await
         {
             Ok(checkout) => self.conclude(&payment.id, payment.amount, &checkout).await,
-            Err(error @ AcpError::Refused { .. }) => self.fail(&payment.id, &error.reason()).await,
+            Err(error @ AcpError::Refused(_)) => self.fail(&payment.id, &error.reason()).await,
             Err(AcpError::NotSent { .. }) => self.fail(&payment.id, "not_sent").await,
             Err(error) => Err(error),
         }
@@ -231,7 +231,7 @@ impl AcpRail {
         let key = IdempotencyKey::new(key).map_err(Error::from)?;
         match self.client.cancel(&key, &found.session).await {
             Ok(checkout) => self.conclude(&id, amount, &checkout).await,
-            Err(AcpError::Refused { .. }) => {
+            Err(AcpError::Refused(_)) => {
                 let checkout = self.client.get(&found.session).await?;
                 self.conclude(&id, amount, &checkout).await
             }

@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use agent_core::{Digest, ExposeSecret, IdempotencyKey, Secret};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use serde::de::DeserializeOwned;
 
 use super::error::CallError;
@@ -13,7 +12,7 @@ use super::form::Form;
 use super::id::AccountId;
 use super::{API_VERSION, API_VERSION_SHARED};
 use crate::error::{Error, Result};
-use crate::transport::{Answer, Request, Transport};
+use crate::transport::{Request, Transport};
 
 /// How Stripe is reached.
 #[derive(Clone)]
@@ -176,22 +175,8 @@ impl Stripe {
         let request: Request = request
             .body(body)
             .map_err(|e| Error::invalid("address of Stripe", e.to_string()))?;
-        read(&self.transport.send(request).await?)
+        CallError::read(&self.transport.send(request).await?)
     }
-}
-
-fn read<T: DeserializeOwned>(answer: &Answer) -> Result<T, CallError> {
-    let status = answer.status().as_u16();
-    if !answer.status().is_success() {
-        let retry_after = answer.headers().get(RETRY_AFTER);
-        let seconds = retry_after.and_then(|text| text.to_str().ok()?.parse().ok());
-        let wait = seconds.map(|s: u64| Duration::from_secs(s.min(3_600)));
-        return Err(CallError::of_status(status, wait, answer.body()));
-    }
-    serde_json::from_slice(answer.body()).map_err(|e| CallError::Unknown {
-        reason: "an answer that cannot be read".into(),
-        source: Some(e.into()),
-    })
 }
 
 /// Derives the key a step of a payment is sent under: the same on every try, and of one length

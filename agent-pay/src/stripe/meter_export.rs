@@ -15,6 +15,7 @@ use super::meter::MeterEvent;
 use super::store;
 use crate::backend::sqlite;
 use crate::error::{Error, Result};
+use crate::transport::Refuses as _;
 
 /// Stripe knows an identifier again for a day at least; an hour less is safe.
 const KNOWN_AGAIN: Duration = Duration::from_secs(23 * 3_600);

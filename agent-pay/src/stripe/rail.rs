@@ -22,6 +22,7 @@ use super::money::Money;
 use super::store::{self, Entry, State};
 use crate::error::{Error, Result};
 use crate::rail::{Outcome, Payment, Rail};
+use crate::transport::Refuses as _;
 
 pub(super) use back::{Back, Noted, Refunded};
 

@@ -10,7 +10,7 @@ use agent_pay::stripe::{
     CallError, Capture, ChargeToken, CustomerId, IntentId, IntentStatus, MethodId, Money,
     NewIntent, SharedTokenId, Source, Stripe, StripeConfig, Webhooks,
 };
-use agent_pay::transport::{Answer, Lost, Request, Transport};
+use agent_pay::transport::{Answer, Lost, Refuses as _, Request, Transport};
 use proptest::prelude::*;
 
 pub(crate) fn client(transport: Arc<dyn Transport>) -> Stripe {

@@ -14,6 +14,7 @@ use crate::stripe::id::IntentId;
 use crate::stripe::money::Money;
 use crate::stripe::refund::Refund;
 use crate::stripe::store::{self, RefundEntry, State};
+use crate::transport::Refuses as _;
 
 /// Stripe keeps keys for a day at least; an hour less is safe.
 const KEY_KEPT: Duration = Duration::from_secs(23 * 3_600);
