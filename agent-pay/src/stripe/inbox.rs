@@ -29,7 +29,8 @@ pub enum Received {
         paid: Box<Paid>,
     },
     /// Money of a payment of the rail went back, by a refund of the rail, by one that somebody made by
-    /// hand, or by a dispute that is lost; the books have it as a refund.
+    /// hand, or by a dispute that is lost; the books have it as a refund. Or a refund of the rail
+    /// failed, which is [`Paid::Failed`], and what was set aside for it is free.
     #[non_exhaustive]
     GivenBack {
         /// The payment.
@@ -78,7 +79,8 @@ pub enum Unbooked {
     MoreThanIsLeft,
     /// It is of another currency than the payment.
     OtherCurrency,
-    /// A refund failed at the bank after it had succeeded, or succeeded after it had been given up.
+    /// A refund failed at the bank after it had succeeded, succeeded after it had been given up, or is
+    /// of another amount than before.
     Contradiction,
 }
 

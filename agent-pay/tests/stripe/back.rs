@@ -208,6 +208,15 @@ async fn a_dispute_moves_money_when_it_is_lost_and_only_then() {
         assert!(is_back(&received), "{received:?}");
     }
     assert_eq!(till.given_back().await, "3.00 USD");
+    let other = till.dispute(299, "lost");
+    assert!(matches!(
+        till.hears("evt_other", "charge.dispute.closed", &other)
+            .await,
+        Received::Unbooked {
+            why: Unbooked::Contradiction,
+            ..
+        }
+    ));
     // What went back that way is not refunded too.
     let refund = till.payer.refund(op("k"), op("r"), money("2.01 USD")).await;
     assert!(refund.is_err());

@@ -121,7 +121,6 @@ fn note(tx: &mut Tx<'_>, told: &Back) -> Result<Noted> {
             .map(|(_, entry)| (id, entry)),
         _ => None,
     };
-    let is_asked = asked.is_some();
     let (refund, entry) = match asked {
         Some((id, entry)) => (id, Some(entry)),
         None => {
@@ -142,7 +141,7 @@ fn note(tx: &mut Tx<'_>, told: &Back) -> Result<Noted> {
         return Ok(Noted::OtherCurrency(refunded));
     };
     refunded.amount = amount;
-    let is_other = is_asked && entry.as_ref().is_some_and(|entry| entry.amount != amount);
+    let is_other = entry.as_ref().is_some_and(|entry| entry.amount != amount);
     if is_other || contradicts(entry.as_ref(), told.stand) {
         return Ok(Noted::Contradiction(refunded));
     }

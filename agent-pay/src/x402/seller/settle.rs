@@ -217,7 +217,10 @@ impl Seller {
 
     async fn undo(&self, key: &IdempotencyKey, row: &Row) -> Result<()> {
         let Some(undo) = &self.inner.config.undo else {
-            return Ok(());
+            // Nobody takes it back, so nobody need ask again.
+            let of = key.clone();
+            let write = self.inner.db.write(move |tx| set_work(tx, &of, UNDONE));
+            return write.await;
         };
         let digest = Digest::of_json(&("x402 undo v1", key))?;
         let (of, lease) = (key.clone(), self.inner.config.work_max);
@@ -271,14 +274,12 @@ impl Seller {
     }
 
     async fn unknown(&self, limit: usize) -> Result<Vec<IdempotencyKey>> {
-        let can_undo = self.inner.config.undo.is_some();
         let read = move |tx: &Tx<'_>| {
-            let open = "SELECT key FROM pay_x402_sale \
-                        WHERE (state = 0 AND (n_tries > 0 OR work = 1)) ORDER BY at_ms LIMIT ?1";
-            let open_or_failed = "SELECT key FROM pay_x402_sale \
-                                  WHERE (state = 0 AND (n_tries > 0 OR work = 1)) \
-                                  OR (state = 2 AND work = 1) ORDER BY at_ms LIMIT ?1";
-            keys(tx, if can_undo { open_or_failed } else { open }, limit)
+            // The words of the index, or it is not used.
+            let query = "SELECT key FROM pay_x402_sale \
+                         WHERE (state = 0 AND (n_tries > 0 OR work = 1)) \
+                         OR (state = 2 AND work = 1) ORDER BY at_ms LIMIT ?1";
+            keys(tx, query, limit)
         };
         self.inner.db.read(read).await
     }
