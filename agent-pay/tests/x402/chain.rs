@@ -12,6 +12,10 @@ use serde_json::{Value, json};
 
 use crate::house::{domain, payee};
 
+/// The topics of `AuthorizationUsed` and `AuthorizationCanceled` as block explorers show them.
+const USED: &str = "0x98de503528ee59b575ef0c0a2576a82497bfc029a5685b209e9ec333479b10a5";
+const CANCELED: &str = "0x1cdd46ff242716cdaa72d159d339a485b3438398348d68f09d7c8c0a59353d81";
+
 /// A node whose chain has these logs: kind of event, place, and topics and data after the first.
 #[derive(Debug)]
 struct Node(Vec<(&'static str, u64, Vec<String>, String)>);
@@ -35,8 +39,11 @@ impl Transport for Node {
 impl Node {
     fn logs(&self, asked: &Value) -> Value {
         let asked = asked.as_array().unwrap();
-        // By the number of topics a filter has: the event of the nonce has three.
-        let kind = if asked.len() == 3 { "used" } else { "moved" };
+        let kind = match asked[0].as_str().unwrap() {
+            USED => "used",
+            CANCELED => "canceled",
+            _ => "moved",
+        };
         let found = self.0.iter().filter(|(of, _, topics, _)| {
             *of == kind
                 && asked
@@ -122,6 +129,18 @@ async fn a_nonce_is_paid_by_the_transfer_that_follows_it_and_no_other() {
             Execution::Never { .. }
         ));
     }
+}
+
+/// The token says of both only that the nonce is not free.
+#[tokio::test]
+async fn a_nonce_its_payer_canceled_is_never_paid() {
+    let canceled = |nonce| ("canceled", 4, used(4, nonce).2, "0x".to_owned());
+    let never = looked_up(vec![canceled(2), moved(5, payee(), 1_000)]).await;
+    assert_eq!(never.unwrap(), Execution::never("authorization_canceled"));
+    // Another nonce that was canceled says nothing of this one.
+    assert!(looked_up(vec![canceled(3)]).await.is_err());
+    let paid = vec![canceled(3), used(4, 2), moved(5, payee(), 1_000)];
+    assert_eq!(looked_up(paid).await.unwrap(), Execution::executed("0xaa"));
 }
 
 /// It may be older than nodes look for: that it is not found says nothing.

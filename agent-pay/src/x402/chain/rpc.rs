@@ -114,6 +114,19 @@ impl EvmRpc {
         Ok(items(&said).to_vec())
     }
 
+    /// Says whether the payer gave a nonce up, after which the token takes it from nobody (EIP-3009,
+    /// `cancelAuthorization`).
+    async fn is_canceled(
+        &self,
+        token: &Address,
+        blocks: [u64; 2],
+        of: &Authorization,
+    ) -> Result<bool> {
+        let name = event("AuthorizationCanceled(address,bytes32)");
+        let topics = json!([name, word(&of.from), of.nonce]);
+        Ok(!self.logs(token, blocks, topics).await?.is_empty())
+    }
+
     /// Says how a nonce was used: by the transfer that follows its event, which is the authorization's
     /// own. Another transfer of the same transaction is another payment.
     async fn used(&self, domain: &Domain, of: &Authorization, height: u64) -> Result<Execution> {
@@ -121,7 +134,10 @@ impl EvmRpc {
         let blocks = [height.saturating_sub(self.n_blocks), height];
         let topics = json!([event("AuthorizationUsed(address,bytes32)"), from, of.nonce]);
         let used = self.logs(token, blocks, topics).await?;
-        // A nonce that was used too long ago to be looked for, or was canceled by its payer.
+        if used.is_empty() && self.is_canceled(token, blocks, of).await? {
+            return Ok(Execution::never("authorization_canceled"));
+        }
+        // A nonce that was used too long ago to be looked for.
         let odd = || {
             failed(
                 "eth_getLogs",
