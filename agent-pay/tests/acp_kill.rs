@@ -28,10 +28,20 @@ use serde_json::{Value, json};
 
 const CHILD: &str = "AGENT_PAY_ACP_CHILD";
 const LIFE: &str = "AGENT_PAY_ACP_LIFE";
+const UNTIL: &str = "AGENT_PAY_ACP_UNTIL";
 
-/// Says what it does with a payment.
+/// Says what it does with a payment, and does nothing more at the step it is to be killed at.
 #[derive(Debug)]
-struct Telling(Shop);
+struct Telling(Shop, String);
+
+impl Telling {
+    async fn reach(&self, what: &str) {
+        tell(what);
+        if self.1 == format!("step {what}") {
+            std::future::pending::<()>().await;
+        }
+    }
+}
 
 fn tell(what: &str) {
     let mut out = std::io::stdout();
@@ -46,9 +56,9 @@ impl Merchant for Telling {
     }
 
     async fn charge(&self, charge: Charge) -> Outcome {
-        tell("charging");
+        self.reach("charging").await;
         let outcome = self.0.charge(charge).await;
-        tell("charged");
+        self.reach("charged").await;
         outcome
     }
 
@@ -81,7 +91,8 @@ fn child() {
         .build();
     runtime.unwrap().block_on(async {
         let db = Db::open(Config::new(Path::new(&dir).join("shop.db")), &env);
-        let merchant = Telling(shop(Path::new(&dir)).await);
+        let until = std::env::var(UNTIL).unwrap();
+        let merchant = Telling(shop(Path::new(&dir)).await, until);
         let seller = Seller::open(config(), db.await.unwrap(), &env, merchant).await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         tell(&format!("at {}", listener.local_addr().unwrap()));
@@ -98,11 +109,12 @@ struct Life {
 }
 
 impl Life {
-    fn start(dir: &Path, life: usize) -> Self {
+    fn start(dir: &Path, life: usize, until: &str) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child", "--nocapture"])
             .env(CHILD, dir)
             .env(LIFE, life.to_string())
+            .env(UNTIL, until)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -138,7 +150,7 @@ async fn a_killed_seller_takes_every_payment_once() {
         .into_iter()
         .enumerate()
     {
-        let mut life = Life::start(dir.path(), round * 2);
+        let mut life = Life::start(dir.path(), round * 2, until);
         let path = ready(&life.base, &format!("r{round}")).await;
         let (base, complete) = (life.base.clone(), format!("{path}/complete"));
         let mut paying = tokio::task::JoinSet::new();
@@ -161,7 +173,7 @@ async fn a_killed_seller_takes_every_payment_once() {
             assert!(lost.is_err(), "an answer came from a dead seller");
         }
         // It lives again, and the agent repeats its request.
-        let life = Life::start(dir.path(), round * 2 + 1);
+        let life = Life::start(dir.path(), round * 2 + 1, "");
         let complete = format!("{path}/complete");
         let again = say(&life.base, "POST", &complete, Some("p"), &pay_with("spt_1")).await;
         let until_answer = (again.status, &again.body["status"]);
