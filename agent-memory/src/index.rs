@@ -2,8 +2,6 @@
 //! relations. It holds no truth: a backend builds it from its records and catches it up by the
 //! number of the last change it has seen.
 
-#[cfg(feature = "sqlite")]
-mod approximate;
 mod best;
 #[cfg(feature = "sqlite")]
 mod blocks;
@@ -44,8 +42,6 @@ pub(crate) use fuse::{Plan, Scored};
 pub(crate) use labels::INDEXED;
 pub(crate) use numbers::from_count;
 pub(crate) use vectors::Quantized;
-#[cfg(feature = "hnsw")]
-pub(crate) use vectors::hnsw::Ann;
 
 /// Erased rows are swept out by a rebuild when they are this many and a fifth of all.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -56,8 +52,8 @@ const DEAD_MIN: usize = 1_024;
 pub(crate) struct Limits {
     /// The most memories of a namespace whose words are indexed in main memory.
     pub(crate) postings_max: usize,
-    /// The most vectors scanned one by one where there is an approximate index. Where a namespace
-    /// has more memories than this, twice as many postings are added up at most.
+    /// Where a namespace has more memories than this, at most about so many vectors are looked at
+    /// closely and twice as many postings are added up.
     pub(crate) exact_max: usize,
 }
 

@@ -69,7 +69,10 @@ async fn answers(store: &Sqlite) -> Vec<Hit> {
 async fn changed_since(dir: &Path) -> Vec<Hit> {
     let (store, db) = open(dir).await;
     let (scope, at) = (somebody(), home());
-    let ids = store.add(&scope, at.clone(), drafts(0..200)).await.unwrap();
+    let ids = store.add(&scope, at.clone(), drafts(0..900)).await.unwrap();
+    // Enough for a block of codes.
+    let more = drafts(900..1_100);
+    store.add(&scope, at.clone(), more).await.unwrap();
     let relation = Relation::new(ids[5].id, "by", Node::entity("truck"));
     let relations = vec![relation];
     store.relate(&scope, at.clone(), relations).await.unwrap();
@@ -102,7 +105,6 @@ async fn an_index_from_its_file_answers_as_one_that_saw_all_changes() {
     let dir = TempDir::new().unwrap();
     let from_file = changed_since(dir.path()).await;
     let (store, _db) = open(dir.path()).await;
-    // Grouped anew, so that both have the same groups.
     std::fs::remove_file(dir.path().join(INDEX)).unwrap();
     let rebuilt = answers(&store).await;
     let ids = |hits: &[Hit]| hits.iter().map(|hit| hit.memory.id).collect::<Vec<_>>();

@@ -1,8 +1,7 @@
-//! The derived indexes against one another: postings against FTS5, the graph against the scan.
+//! The postings against FTS5.
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use agent_core::store::{Config as StoreConfig, Db, Durability};
@@ -10,10 +9,7 @@ use agent_core::{Principal, Scope};
 use agent_memory::backend::Sqlite;
 use agent_memory::backend::sqlite::Config;
 use agent_memory::conformance::Bench;
-use agent_memory::{
-    Draft, Filter, MemoryId, MemoryStore, Namespace, Query, Selection, StaticEmbedder, Test,
-    Weights,
-};
+use agent_memory::{Draft, MemoryStore, Namespace, Query, StaticEmbedder, Weights};
 use tempfile::TempDir;
 
 const WORDS: [&str; 24] = [
@@ -57,7 +53,7 @@ fn text(n: usize) -> String {
     words.join(" ")
 }
 
-async fn filled(config: Config, n: usize) -> (Sqlite, Vec<MemoryId>, TempDir) {
+async fn filled(config: Config, n: usize) -> (Sqlite, TempDir) {
     let dir = TempDir::new().unwrap();
     let bench = Bench::new();
     let store = StoreConfig::new(dir.path().join("store.db"));
@@ -66,15 +62,9 @@ async fn filled(config: Config, n: usize) -> (Sqlite, Vec<MemoryId>, TempDir) {
         .unwrap();
     let embedder = Arc::new(StaticEmbedder::new().unwrap());
     let store = Sqlite::open(db, bench.env, embedder, config).await.unwrap();
-    let mut ids = Vec::new();
-    let drafts: Vec<Draft> = (0..n)
-        .map(|n| Draft::event(text(n)).with_label("decile", i64::try_from(n % 10).unwrap()))
-        .collect();
-    for part in drafts.chunks(Draft::BATCH_MAX) {
-        let added = store.add(&somebody(), home(), part.to_vec()).await.unwrap();
-        ids.extend(added.into_iter().map(|added| added.id));
-    }
-    (store, ids, dir)
+    let drafts = (0..n).map(|n| Draft::event(text(n))).collect();
+    store.add(&somebody(), home(), drafts).await.unwrap();
+    (store, dir)
 }
 
 fn somebody() -> Scope {
@@ -100,8 +90,8 @@ async fn scores(store: &Sqlite, query: Query) -> Vec<(String, f32)> {
 
 #[tokio::test]
 async fn postings_rank_as_fts5_does() {
-    let (postings, _, _first) = filled(Config::new(), 300).await;
-    let (fts5, _, _second) = filled(Config::new().with_postings_max(0), 300).await;
+    let (postings, _first) = filled(Config::new(), 300).await;
+    let (fts5, _second) = filled(Config::new().with_postings_max(0), 300).await;
     for question in [
         "invoices",
         "runs happily",
@@ -123,45 +113,4 @@ async fn postings_rank_as_fts5_does() {
             );
         }
     }
-}
-
-#[cfg(feature = "hnsw")]
-#[tokio::test]
-async fn the_graph_finds_what_the_scan_finds() {
-    const N: usize = 1_200;
-    let (graph, ids, _first) = filled(Config::new().with_exact_max(100), N).await;
-    let (scan, _, _second) = filled(Config::new(), N).await;
-    assert!(!scan.build_graph(&somebody(), home()).await.unwrap());
-    assert!(graph.build_graph(&somebody(), home()).await.unwrap());
-    // A third is erased after the graph was built, and some memories are added.
-    for store in [&graph, &scan] {
-        let late = (N..N + 50).map(|n| Draft::event(text(n))).collect();
-        store.add(&somebody(), home(), late).await.unwrap();
-    }
-    let erased: BTreeSet<MemoryId> = ids.iter().copied().step_by(3).collect();
-    for store in [&graph, &scan] {
-        let what = Selection::Ids(erased.iter().copied().collect());
-        store
-            .forget(&somebody(), home(), what, String::new())
-            .await
-            .unwrap();
-    }
-    let mut n_same = 0;
-    for n in 0..20 {
-        let query = Query::new(home(), text(1_000 + n)).with_weights(weights(0.0, 1.0));
-        let found = graph.search(&somebody(), query.clone()).await.unwrap();
-        let exact = scan.search(&somebody(), query).await.unwrap();
-        let exact: BTreeSet<MemoryId> = exact.iter().map(|hit| hit.memory.id).collect();
-        assert_eq!((found.len(), exact.len()), (10, 10));
-        assert!(found.iter().all(|hit| !erased.contains(&hit.memory.id)));
-        n_same += found
-            .iter()
-            .filter(|hit| exact.contains(&hit.memory.id))
-            .count();
-    }
-    assert!(n_same >= 190, "{n_same} of 200");
-    let narrow = Filter::new().label("decile", Test::Is(4.into()));
-    let query = Query::new(home(), "violin garden").with_filter(narrow);
-    let hits = graph.search(&somebody(), query).await.unwrap();
-    assert_eq!(hits.len(), 10);
 }

@@ -4,10 +4,11 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use agent_core::store::{Config as StoreConfig, Db, Durability};
-use agent_core::{Principal, Scope};
+use agent_core::{Embedder, Principal, Scope};
 use agent_memory::backend::Sqlite;
 use agent_memory::backend::sqlite::Config;
 use agent_memory::conformance::Bench;
@@ -21,6 +22,8 @@ use tokio::task::JoinSet;
 const N: usize = 2_000;
 /// Under a third of all is looked at where the approximate index answers.
 const EXACT_MAX: usize = 600;
+/// Enough for several blocks of codes, of which a tenth is looked at.
+const N_CODED: usize = 6_000;
 const QUESTIONS: usize = 20;
 const HITS: usize = 10;
 
@@ -62,25 +65,33 @@ fn home() -> Namespace {
 
 struct Filled {
     store: Sqlite,
+    n: usize,
     ids: Vec<MemoryId>,
     _dir: TempDir,
 }
 
-async fn filled(config: Config) -> Filled {
-    let dir = TempDir::new().unwrap();
+async fn open(dir: &Path, embedder: Arc<dyn Embedder>, config: Config) -> (Sqlite, Db) {
     let bench = Bench::new();
-    let file = StoreConfig::new(dir.path().join("store.db"));
-    let db = Db::open(file.with_durability(Durability::Nothing), &bench.env)
-        .await
-        .unwrap();
-    let embedder = Arc::new(StaticEmbedder::new().unwrap());
-    let store = Sqlite::open(db, bench.env, embedder, config).await.unwrap();
+    let file = StoreConfig::new(dir.join("store.db")).with_durability(Durability::Nothing);
+    let db = Db::open(file, &bench.env).await.unwrap();
+    let store = Sqlite::open(db.clone(), bench.env, embedder, config);
+    (store.await.unwrap(), db)
+}
+
+fn bundled() -> Arc<dyn Embedder> {
+    Arc::new(StaticEmbedder::new().unwrap())
+}
+
+async fn filled(n: usize, config: Config) -> Filled {
+    let dir = TempDir::new().unwrap();
+    let (store, _db) = open(dir.path(), bundled(), config).await;
     let mut filled = Filled {
         store,
+        n,
         ids: Vec::new(),
         _dir: dir,
     };
-    filled.add(0..N).await;
+    filled.add(0..n).await;
     filled
 }
 
@@ -128,8 +139,8 @@ impl Filled {
 async fn recall(found_by: &Filled, exact: &Filled, filter: &Filter) -> f64 {
     let (mut n_found, mut n_all) = (0_u32, 0_u32);
     for question in 0..QUESTIONS {
-        let found = found_by.nearest(10 * N + question, filter).await;
-        let wanted = exact.nearest(10 * N + question, filter).await;
+        let found = found_by.nearest(10 * exact.n + question, filter).await;
+        let wanted = exact.nearest(10 * exact.n + question, filter).await;
         assert_eq!(wanted.len(), HITS, "there is enough to find");
         let least = wanted[HITS - 1] - 1e-4;
         n_all += 10;
@@ -139,12 +150,13 @@ async fn recall(found_by: &Filled, exact: &Filled, filter: &Filter) -> f64 {
 }
 
 async fn holds_at_scale(mut approximate: Filled) {
-    let mut exact = filled(Config::new()).await;
+    let n = approximate.n;
+    let mut exact = filled(n, Config::new()).await;
     let all = Filter::new();
     assert!(recall(&approximate, &exact, &all).await >= 0.98);
     for side in [&mut approximate, &mut exact] {
         side.erase().await;
-        side.add(N..N + 200).await;
+        side.add(n..n + 200).await;
     }
     let after = recall(&approximate, &exact, &all).await;
     assert!(after >= 0.98, "with three in ten erased: {after}");
@@ -157,25 +169,44 @@ async fn holds_at_scale(mut approximate: Filled) {
 }
 
 #[tokio::test]
-async fn groups_find_what_a_look_at_all_finds() {
-    let groups = filled(Config::new().with_exact_max(EXACT_MAX)).await;
-    assert!(groups.store.optimize(&somebody(), home()).await.unwrap());
-    holds_at_scale(groups).await;
+async fn codes_find_what_a_look_at_all_finds() {
+    let codes = filled(N_CODED, Config::new().with_exact_max(EXACT_MAX)).await;
+    holds_at_scale(codes).await;
 }
 
-#[cfg(feature = "hnsw")]
+/// The codes were worked out before there were vectors, and follow these one by one.
 #[tokio::test]
-async fn a_graph_finds_what_a_look_at_all_finds() {
-    let graph = filled(Config::new().with_exact_max(EXACT_MAX)).await;
-    assert!(graph.store.build_graph(&somebody(), home()).await.unwrap());
-    holds_at_scale(graph).await;
+async fn codes_of_what_was_embedded_again_find_as_much() {
+    let dir = TempDir::new().unwrap();
+    let former = Bench::new().embedder;
+    let (store, db) = open(dir.path(), Arc::clone(&former), Config::new()).await;
+    let drafts: Vec<Draft> = (0..N).map(|n| Draft::event(text(n))).collect();
+    for part in drafts.chunks(Draft::BATCH_MAX) {
+        store.add(&somebody(), home(), part.to_vec()).await.unwrap();
+    }
+    db.close().await;
+    drop(store);
+    let config = Config::new().with_exact_max(100);
+    let config = config.with_former_embedder(former);
+    let (store, _db) = open(dir.path(), bundled(), config).await;
+    let question = Query::new(home(), text(10 * N));
+    store.search(&somebody(), question).await.unwrap();
+    while store.embed_again(&somebody(), 500).await.unwrap().n_left > 0 {}
+    let codes = Filled {
+        store,
+        n: N,
+        ids: Vec::new(),
+        _dir: dir,
+    };
+    let exact = filled(N, Config::new()).await;
+    let found = recall(&codes, &exact, &Filter::new()).await;
+    assert!(found >= 0.98, "{found}");
 }
 
 #[tokio::test]
 async fn a_large_namespace_answers_as_a_small_one_does() {
-    let mut large = filled(Config::new().with_exact_max(EXACT_MAX)).await;
-    let mut small = filled(Config::new()).await;
-    assert!(large.store.optimize(&somebody(), home()).await.unwrap());
+    let mut large = filled(N, Config::new().with_exact_max(EXACT_MAX)).await;
+    let mut small = filled(N, Config::new()).await;
     for side in [&mut large, &mut small] {
         side.erase().await;
         side.add(N..N + 200).await;
@@ -200,8 +231,8 @@ async fn a_large_namespace_answers_as_a_small_one_does() {
 /// in the rows that other words have named. Here all words are frequent: the worst case.
 #[tokio::test]
 async fn frequent_words_decide_in_a_large_namespace_too() {
-    let large = filled(Config::new().with_exact_max(100)).await;
-    let small = filled(Config::new()).await;
+    let large = filled(N, Config::new().with_exact_max(100)).await;
+    let small = filled(N, Config::new()).await;
     let mut weights = Weights::default();
     (weights.dense, weights.thread, weights.brevity) = (0.0, 0.0, 0.0);
     let mut n_same = 0;
@@ -225,7 +256,7 @@ async fn frequent_words_decide_in_a_large_namespace_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn ten_writers_and_readers_see_what_was_acknowledged() {
-    let store = filled(Config::new().with_exact_max(EXACT_MAX)).await;
+    let store = filled(N, Config::new().with_exact_max(EXACT_MAX)).await;
     let mut tasks = JoinSet::new();
     for who in 0..10 {
         let store = store.store.clone();

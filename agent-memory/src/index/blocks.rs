@@ -78,6 +78,11 @@ impl<W: Write> Blocks<W> {
         numbers.iter().try_for_each(|n| self.put(&n.to_le_bytes()))
     }
 
+    pub(super) fn longs(&mut self, longs: &[u64]) -> io::Result<()> {
+        self.size(longs.len())?;
+        longs.iter().try_for_each(|n| self.put(&n.to_le_bytes()))
+    }
+
     pub(super) fn floats(&mut self, floats: &[f32]) -> io::Result<()> {
         self.size(floats.len())?;
         floats.iter().try_for_each(|x| self.put(&x.to_le_bytes()))
@@ -196,27 +201,29 @@ impl<R: Read> Unblocks<R> {
         String::from_utf8(self.bytes(n)?).ok()
     }
 
-    fn fours<T>(&mut self, of: impl Fn([u8; 4]) -> T) -> Option<Vec<T>> {
+    /// Reads a list of values of `N` bytes.
+    fn list<const N: usize, T>(&mut self, of: impl Fn([u8; N]) -> T) -> Option<Vec<T>> {
         let mut n = self.size()?;
         let mut values = Vec::new();
         while n > 0 {
-            let part = n.min(BLOCK / 4);
-            let bytes = self.bytes(part * 4)?;
-            let fours = bytes
-                .chunks_exact(4)
-                .filter_map(|four| four.try_into().ok());
-            values.extend(fours.map(&of));
+            let part = n.min(BLOCK / N);
+            let bytes = self.bytes(part * N)?;
+            values.extend(bytes.as_chunks().0.iter().copied().map(&of));
             n -= part;
         }
         Some(values)
     }
 
     pub(super) fn numbers(&mut self) -> Option<Vec<u32>> {
-        self.fours(u32::from_le_bytes)
+        self.list(u32::from_le_bytes)
+    }
+
+    pub(super) fn longs(&mut self) -> Option<Vec<u64>> {
+        self.list(u64::from_le_bytes)
     }
 
     pub(super) fn floats(&mut self) -> Option<Vec<f32>> {
-        self.fours(f32::from_le_bytes)
+        self.list(f32::from_le_bytes)
     }
 
     pub(super) fn signed(&mut self) -> Option<Vec<i8>> {

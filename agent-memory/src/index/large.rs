@@ -64,17 +64,16 @@ impl Partition {
             .collect()
     }
 
-    /// How many more rows must be named than are wanted, or nothing if so few pass that all of
+    /// How many rows there are for each that may be found, or nothing if so few may that all of
     /// them must be looked at.
-    fn oversampling(&self, plan: &Plan<'_>) -> Option<usize> {
+    fn sparse(&self, plan: &Plan<'_>) -> Option<usize> {
         let step = (self.rows.len() / SAMPLE).max(1);
         let sample = (0..self.rows.len()).step_by(step);
         let n = sample.clone().count();
         let n_pass = sample
             .filter(|row| self.is_eligible_row(plan, *row))
             .count();
-        let factor = (OVERSAMPLING * n).div_ceil(n_pass.max(1));
-        (n_pass >= SAMPLE_PASS_MIN).then(|| factor.min(OVERSAMPLING_MAX))
+        (n_pass >= SAMPLE_PASS_MIN).then(|| n.div_ceil(n_pass.max(1)))
     }
 
     fn words_of_large(&self, plan: &Plan<'_>, terms: &[String]) -> Words {
@@ -110,7 +109,8 @@ impl Partition {
     /// The best rows of each signal that may be found, or nothing if a filter leaves too few of
     /// them: then all rows must be looked at.
     fn named(&self, plan: &Plan<'_>, words: &Words, n_wanted: usize) -> Option<Vec<usize>> {
-        let n_named = n_wanted * self.oversampling(plan)?;
+        let sparse = self.sparse(plan)?;
+        let n_named = n_wanted * (OVERSAMPLING * sparse).min(OVERSAMPLING_MAX);
         let (mut rows, mut is_cut) = self.named_by_words(words, n_named);
         if plan.weights.thread > 0.0 {
             let near: Vec<usize> = rows.iter().flat_map(|row| self.around(*row)).collect();
@@ -127,9 +127,11 @@ impl Partition {
                     is_cut = true;
                     continue;
                 }
-                let near = vectors.nearest(query, n_named, self.limits.exact_max);
+                let is_eligible = |row| self.is_eligible_row(plan, row);
+                let limit = self.limits.exact_max;
+                let near = vectors.nearest(query, n_wanted, sparse, limit, is_eligible);
                 is_cut |= near.is_cut;
-                rows.extend(near.rows.into_iter().map(|(_, row)| row));
+                rows.extend(near.rows);
             }
         }
         rows.sort_unstable();

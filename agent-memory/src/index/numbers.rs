@@ -32,3 +32,12 @@ pub(super) fn to_i8(x: f32) -> i8 {
 pub(super) fn number(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
+
+/// A count of bits of a code.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "no embedder has more dimensions than 16 bits tell"
+)]
+pub(super) const fn to_u16(n: u32) -> u16 {
+    n as u16
+}

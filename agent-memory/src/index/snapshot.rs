@@ -6,12 +6,16 @@ use std::io::{self, Read, Write};
 use super::blocks::{Blocks, Unblocks};
 use super::keywords::List;
 use super::numbers::number;
-use super::vectors::clusters::Clusters;
 use super::{Believed, NO_THREAD, Partition, Row, Thread};
 use crate::memory::{Kind, MemoryId, Trust};
 use crate::metadata::Metadata;
 
 impl Partition {
+    /// Whether all of it can be saved: vectors of a former embedder are not.
+    pub(crate) const fn can_be_saved(&self) -> bool {
+        self.former.is_none()
+    }
+
     /// Writes the index without its relations.
     pub(crate) fn save<W: Write>(&self, to: &mut Blocks<W>) -> io::Result<()> {
         to.long(self.last_seq)?;
@@ -34,22 +38,8 @@ impl Partition {
             to.numbers(&thread.rows.iter().copied().map(number).collect::<Vec<_>>())?;
             to.put(&n_words.to_le_bytes())?;
         }
-        self.save_vectors(to)?;
+        self.vectors.save(to)?;
         self.save_words(to)
-    }
-
-    fn save_vectors<W: Write>(&self, to: &mut Blocks<W>) -> io::Result<()> {
-        to.signed(&self.vectors.bytes)?;
-        to.floats(&self.vectors.scales)?;
-        to.put(&[u8::from(self.vectors.clusters.is_some())])?;
-        if let Some(clusters) = &self.vectors.clusters {
-            to.signed(&clusters.bytes)?;
-            to.floats(&clusters.scales)?;
-            to.numbers(&clusters.starts)?;
-            to.numbers(&clusters.slot_of_row)?;
-            to.numbers(&clusters.row_of_slot)?;
-        }
-        Ok(())
     }
 
     fn save_words<W: Write>(&self, to: &mut Blocks<W>) -> io::Result<()> {
@@ -93,7 +83,7 @@ impl Partition {
             self.last_seq = from.long()?;
             self.load_rows(&mut from)?;
             self.load_threads(&mut from)?;
-            self.load_vectors(&mut from)?;
+            self.vectors.load(&mut from, self.rows.len())?;
             self.load_words(&mut from)?;
             Some(())
         };
@@ -106,19 +96,7 @@ impl Partition {
         let of_words = self.keywords.as_ref();
         let of_words = of_words.is_none_or(|k| k.starts.len() == n && k.lengths.len() == n);
         let of_tokens = self.tokens.as_ref().is_none_or(|t| t.rows.len() == n);
-        let clusters = self.vectors.clusters.as_ref();
-        let of_clusters = clusters.is_none_or(|clusters| {
-            let (slots, rows) = (&clusters.slot_of_row, &clusters.row_of_slot);
-            slots.len() == rows.len()
-                && rows.len() <= n
-                && slots.iter().all(|slot| (*slot as usize) < n)
-                && rows.iter().all(|row| (*row as usize) < n)
-        });
-        self.vectors.scales.len() == n
-            && self.vectors.bytes.len() == n * self.vectors.dimensions
-            && of_words
-            && of_tokens
-            && of_clusters
+        of_words && of_tokens
     }
 
     fn load_rows<R: Read>(&mut self, from: &mut Unblocks<R>) -> Option<()> {
@@ -164,21 +142,6 @@ impl Partition {
                 self.thread_ids.insert(thread.name.clone(), n);
             }
             self.threads.push(thread);
-        }
-        Some(())
-    }
-
-    fn load_vectors<R: Read>(&mut self, from: &mut Unblocks<R>) -> Option<()> {
-        self.vectors.bytes = from.signed()?;
-        self.vectors.scales = from.floats()?;
-        if from.flag()? {
-            self.vectors.clusters = Some(Clusters {
-                bytes: from.signed()?,
-                scales: from.floats()?,
-                starts: from.numbers()?,
-                slot_of_row: from.numbers()?,
-                row_of_slot: from.numbers()?,
-            });
         }
         Some(())
     }

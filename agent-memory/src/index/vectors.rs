@@ -1,22 +1,30 @@
-//! Vectors of 8-bit numbers, scanned one by one. Below some tens of thousands this is faster than
-//! a graph, exact, and deletes cost nothing.
+//! Vectors of 8-bit numbers, compared one by one. Below some tens of thousands this is faster than
+//! a graph, exact, and deletes cost nothing; above, their binary codes say which to compare.
 
-pub(super) mod clusters;
-#[cfg(feature = "hnsw")]
-pub(crate) mod hnsw;
+mod binary;
 mod quantized;
 
+#[cfg(feature = "sqlite")]
+use std::io::{self, Read, Write};
+
 use super::best::Best;
-use super::numbers::from_dot;
+use super::numbers::{from_count, from_dot};
 use super::tokens::Place;
-use clusters::Clusters;
-use quantized::{Wide, dot};
+#[cfg(feature = "sqlite")]
+use super::{Blocks, Unblocks};
+use binary::{BLOCK, BinaryCodes};
+use quantized::dot;
 
 pub(crate) use quantized::Quantized;
 
 /// What the neighbours' vectors count in the vector of a row with its neighbours.
 const BEFORE: f32 = 0.5;
 const AFTER: f32 = 0.3;
+
+/// How many more rows are compared by their 8-bit numbers than are wanted.
+const COMPARED: usize = 6;
+/// How many more are kept, for those that a filter takes away.
+const OVERSAMPLED: usize = 2;
 
 /// The rows that another index of vectors found.
 pub(super) struct NearRows {
@@ -27,25 +35,21 @@ pub(super) struct NearRows {
 
 /// The vectors of a namespace's rows.
 pub(super) struct Vectors {
-    pub(super) dimensions: usize,
-    /// By slot: the row, unless vectors are grouped.
-    pub(super) bytes: Vec<i8>,
-    /// By slot; zero for rows without a vector.
-    pub(super) scales: Vec<f32>,
-    pub(super) clusters: Option<Clusters>,
-    #[cfg(feature = "hnsw")]
-    ann: Option<hnsw::Ann>,
+    dimensions: usize,
+    /// By row.
+    bytes: Vec<i8>,
+    /// By row; zero for rows without a vector.
+    scales: Vec<f32>,
+    codes: BinaryCodes,
 }
 
 impl Vectors {
-    pub(super) const fn new(dimensions: usize) -> Self {
+    pub(super) fn new(dimensions: usize) -> Self {
         Self {
             dimensions,
             bytes: Vec::new(),
             scales: Vec::new(),
-            clusters: None,
-            #[cfg(feature = "hnsw")]
-            ann: None,
+            codes: BinaryCodes::new(dimensions),
         }
     }
 
@@ -56,9 +60,20 @@ impl Vectors {
             None => self.bytes.resize(self.bytes.len() + self.dimensions, 0),
         }
         self.scales.push(vector.map_or(0.0, |vector| vector.scale));
+        if self.scales.len().is_multiple_of(BLOCK) {
+            self.encode(self.scales.len() / BLOCK - 1);
+        }
     }
 
-    /// Gives a row another vector. An approximate index that knows the old one is let go.
+    fn encode(&mut self, block: usize) {
+        let rows = block * BLOCK..(block + 1) * BLOCK;
+        let bytes = self.bytes.chunks_exact(self.dimensions.max(1));
+        let vectors = bytes.zip(&self.scales).skip(rows.start).take(BLOCK);
+        let vectors = vectors.map(|(bytes, scale)| (*scale > 0.0).then_some((bytes, *scale)));
+        self.codes.encode(block, vectors);
+    }
+
+    /// Gives a row another vector.
     #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(super) fn set(&mut self, row: usize, vector: Option<&Quantized>) {
         self.erase(row);
@@ -66,7 +81,6 @@ impl Vectors {
         let Some(vector) = vector else {
             return;
         };
-        self.ungroup();
         let start = row * self.dimensions;
         if let (Some(scale), Some(bytes)) = (
             self.scales.get_mut(row),
@@ -75,9 +89,8 @@ impl Vectors {
             *scale = vector.scale;
             bytes.copy_from_slice(&vector.bytes);
         }
-        #[cfg(feature = "hnsw")]
-        if self.ann.as_ref().is_some_and(|ann| row < ann.n_rows()) {
-            self.ann = None;
+        if let Some(block) = self.codes.replace(row, Some((&vector.bytes, vector.scale))) {
+            self.encode(block);
         }
     }
 
@@ -88,143 +101,72 @@ impl Vectors {
     }
 
     pub(super) fn erase(&mut self, row: usize) {
-        let slot = self.slot(row);
-        if let Some(scale) = self.scales.get_mut(slot) {
+        if let Some(scale) = self.scales.get_mut(row) {
             *scale = 0.0;
         }
-        let start = slot * self.dimensions;
+        let start = row * self.dimensions;
         if let Some(bytes) = self.bytes.get_mut(start..start + self.dimensions) {
             bytes.fill(0);
         }
+        self.codes.replace(row, None);
     }
 
-    fn slot(&self, row: usize) -> usize {
-        let clusters = self.clusters.as_ref();
-        let slot = clusters.and_then(|clusters| clusters.slot_of_row.get(row));
-        slot.map_or(row, |slot| *slot as usize)
+    #[cfg(feature = "sqlite")]
+    pub(super) fn save<W: Write>(&self, to: &mut Blocks<W>) -> io::Result<()> {
+        to.signed(&self.bytes)?;
+        to.floats(&self.scales)?;
+        self.codes.save(to)
+    }
+
+    /// Reads the vectors of so many rows; nothing if those saved are of another number.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn load<R: Read>(&mut self, from: &mut Unblocks<R>, n_rows: usize) -> Option<()> {
+        (self.bytes, self.scales) = (from.signed()?, from.floats()?);
+        let fits = self.scales.len() == n_rows && self.bytes.len() == n_rows * self.dimensions;
+        fits.then_some(())?;
+        self.codes.load(from, n_rows)
     }
 
     fn row(&self, row: usize) -> Option<(&[i8], f32)> {
-        self.at(self.slot(row))
-    }
-
-    fn at(&self, slot: usize) -> Option<(&[i8], f32)> {
-        let scale = *self.scales.get(slot)?;
-        let start = slot * self.dimensions;
+        let scale = *self.scales.get(row)?;
+        let start = row * self.dimensions;
         let bytes = self.bytes.get(start..start + self.dimensions)?;
         (scale > 0.0).then_some((bytes, scale))
     }
 
-    /// A copy in the order of the rows, for grouping them without holding a lock.
-    #[cfg(feature = "sqlite")]
-    pub(super) fn copy(&self) -> Self {
-        let rows = 0..self.scales.len();
-        let (bytes, scales) = self.in_order(rows);
-        let mut copy = Self::new(self.dimensions);
-        (copy.bytes, copy.scales) = (bytes, scales);
-        copy
-    }
-
-    /// Lays the vectors out by groups, so that the nearest are found without a scan of all.
-    #[cfg(feature = "sqlite")]
-    pub(super) fn group(&mut self, clusters: Clusters) {
-        let added = clusters.row_of_slot.len()..self.scales.len();
-        let grouped = clusters.row_of_slot.iter().map(|row| *row as usize);
-        let (bytes, scales) = self.in_order(grouped.chain(added));
-        (self.bytes, self.scales, self.clusters) = (bytes, scales, Some(clusters));
-    }
-
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    fn ungroup(&mut self) {
-        if self.clusters.is_some() {
-            (self.bytes, self.scales) = self.in_order(0..self.scales.len());
-            self.clusters = None;
-        }
-    }
-
-    #[cfg(any(feature = "sqlite", feature = "postgres"))]
-    fn in_order(&self, rows: impl Iterator<Item = usize>) -> (Vec<i8>, Vec<f32>) {
-        let mut bytes = Vec::with_capacity(self.bytes.len());
-        let mut scales = Vec::with_capacity(self.scales.len());
-        for row in rows {
-            match self.row(row) {
-                Some((of_row, scale)) => {
-                    bytes.extend_from_slice(of_row);
-                    scales.push(scale);
-                }
-                None => {
-                    bytes.resize(bytes.len() + self.dimensions, 0);
-                    scales.push(0.0);
-                }
-            }
-        }
-        (bytes, scales)
-    }
-
-    /// The rows nearest to the query. About `scan_max` vectors are compared where they are grouped,
-    /// and all that were added since.
-    pub(super) fn nearest(&self, query: &Quantized, n_wanted: usize, scan_max: usize) -> Near {
-        let mut best = Best::new(n_wanted);
-        let wide = query.wide();
-        let mut grouped = 0;
-        #[cfg(feature = "hnsw")]
-        if let Some(ann) = &self.ann {
-            grouped = ann.n_rows();
-            let query = Quantized::unquantized(&query.bytes, query.scale);
-            for row in ann.nearest(&query, n_wanted) {
-                let slot = self.slot(row);
-                self.compare(&wide, slot..slot + 1, |_slot| row, &mut best);
-            }
-        }
-        if let Some(clusters) = self.clusters.as_ref().filter(|_| grouped == 0) {
-            grouped = clusters.row_of_slot.len();
-            let row = |slot: usize| {
-                clusters
-                    .row_of_slot
-                    .get(slot)
-                    .map_or(0, |row| *row as usize)
-            };
-            let mut n_seen = 0;
-            for slots in clusters.by_likeness(query) {
-                if n_seen >= scan_max {
-                    break;
-                }
-                n_seen += self.compare(&wide, slots, row, &mut best);
-            }
-        }
-        self.compare(&wide, grouped..self.scales.len(), |slot| slot, &mut best);
-        let (rows, is_cut) = best.finish();
-        Near {
-            rows,
-            is_cut: is_cut || grouped > 0,
-        }
-    }
-
-    /// Compares the vectors in some slots with the query, and returns how many there are.
-    fn compare(
+    /// The eligible rows nearest to the query. Where one in `sparse` rows is eligible, so many more
+    /// are compared, at most about `compared_max`.
+    pub(super) fn nearest(
         &self,
-        query: &Wide,
-        slots: std::ops::Range<usize>,
-        row: impl Fn(usize) -> usize,
-        best: &mut Best,
-    ) -> usize {
-        let bytes = slots.start * self.dimensions..slots.end * self.dimensions;
-        let (Some(bytes), Some(scales)) = (self.bytes.get(bytes), self.scales.get(slots.clone()))
-        else {
-            return 0;
-        };
-        let mut n_seen = 0;
-        let vectors = bytes.chunks_exact(self.dimensions.max(1));
-        for ((bytes, scale), slot) in vectors.zip(scales).zip(slots) {
-            if *scale > 0.0 {
-                n_seen += 1;
-                let likeness = query.likeness(bytes, *scale);
-                if likeness >= best.floor() {
-                    best.take(likeness, row(slot));
-                }
+        query: &Quantized,
+        n_wanted: usize,
+        sparse: usize,
+        compared_max: usize,
+        is_eligible: impl Fn(usize) -> bool,
+    ) -> Near {
+        let n_compared = n_wanted.saturating_mul(COMPARED * sparse).min(compared_max);
+        let named = self.codes.nearest(query, n_compared);
+        let n_known = self.codes.n_rows();
+        let wide = query.wide();
+        let mut best = Best::new(n_wanted.saturating_mul(OVERSAMPLED * sparse));
+        for row in named.into_iter().chain(n_known..self.scales.len()) {
+            if let Some((bytes, scale)) = self.row(row) {
+                best.take(wide.likeness(bytes, scale), row);
             }
         }
-        n_seen
+        let (mut found, is_cut) = best.finish();
+        found.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
+        // Whether a row may be found is asked of as few as can be.
+        let mut eligible = found.into_iter().filter(|(_, row)| is_eligible(*row));
+        let rows: Vec<usize> = eligible
+            .by_ref()
+            .map(|(_, row)| row)
+            .take(n_wanted)
+            .collect();
+        Near {
+            is_cut: is_cut || n_known > 0 || eligible.next().is_some(),
+            rows,
+        }
     }
 
     /// The likeness of a row to the query.
@@ -279,26 +221,11 @@ impl Vectors {
         }
         (square > 0.0).then(|| likeness / square.sqrt())
     }
-
-    #[cfg(feature = "hnsw")]
-    pub(super) fn unquantized(&self) -> Vec<(usize, Vec<f32>)> {
-        (0..self.scales.len())
-            .filter_map(|row| {
-                let (bytes, scale) = self.row(row)?;
-                Some((row, Quantized::unquantized(bytes, scale)))
-            })
-            .collect()
-    }
-
-    #[cfg(feature = "hnsw")]
-    pub(super) fn set_ann(&mut self, ann: hnsw::Ann) {
-        self.ann = Some(ann);
-    }
 }
 
 /// The nearest rows to a query.
 pub(super) struct Near {
-    pub(super) rows: Vec<(f32, usize)>,
+    pub(super) rows: Vec<usize>,
     /// Whether there are more.
     pub(super) is_cut: bool,
 }

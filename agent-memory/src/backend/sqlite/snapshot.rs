@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::index::{Blocks, Partition, Unblocks};
 
 /// The first words of a file; the number is the form of what follows.
-const FORM: &str = "agent-memory index 2";
+const FORM: &str = "agent-memory index 3";
 /// How many of the last entries a file is recognized by.
 const RECOGNIZED_BY: i64 = 64;
 

@@ -49,11 +49,6 @@ impl Quantized {
             scale: self.scale,
         }
     }
-
-    #[cfg(feature = "hnsw")]
-    pub(super) fn unquantized(bytes: &[i8], scale: f32) -> Vec<f32> {
-        bytes.iter().map(|b| f32::from(*b) * scale).collect()
-    }
 }
 
 /// A vector whose numbers are as wide as they are multiplied.

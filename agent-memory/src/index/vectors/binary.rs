@@ -1,0 +1,204 @@
+//! Binary quantization: of each vector one bit a dimension, by which a search leaves out the many
+//! that cannot be near before it compares the rest by their 8-bit numbers.
+//!
+//! A bit says on which side of the centre of its block the vector lies, after a random rotation
+//! that spreads what tells vectors apart evenly over all bits. Vectors that are alike differ in few
+//! bits (Charikar 2002, "Similarity estimation techniques from rounding algorithms"), and with some
+//! numbers beside them the bits give an unbiased estimate of the product with any vector (Gao and
+//! Long 2024, "`RaBitQ`", arXiv 2405.12497). Codes lie in the order of the rows, so that adding,
+//! replacing and erasing a vector touch one block, and there is nothing to train.
+
+mod rotation;
+mod search;
+#[cfg(test)]
+mod tests;
+
+#[cfg(feature = "sqlite")]
+use std::io::{self, Read, Write};
+
+use super::from_count;
+#[cfg(feature = "sqlite")]
+use crate::index::{Blocks, Unblocks};
+use rotation::Rotation;
+
+/// Rows that share a centre. Those of the last, incomplete block have no codes.
+pub(super) const BLOCK: usize = 1_024;
+/// A block gets another centre when this many of its vectors were replaced.
+const REPLACED_MAX: u32 = 128;
+const BITS: usize = u64::BITS as usize;
+
+/// What a row's bits leave out. With the rotated vector x, its centre c, r = x - c and its signs s,
+/// the best multiple of the signs for r is `stretch`, and for any q, but for an error without bias,
+/// `<x, q> = stretch <s, q - c> + along + <c, q>`.
+#[derive(Clone, Copy, Default)]
+struct Shape {
+    stretch: f32,
+    along: f32,
+}
+
+/// The codes of all rows of complete blocks.
+pub(super) struct BinaryCodes {
+    rotation: Rotation,
+    /// By block: the first words of all its rows, then their second words, and so on, as many as it
+    /// takes for a bit a dimension. Lying so, many rows are compared at a time.
+    words: Vec<u64>,
+    /// By row, as the next: a search goes through one after another.
+    stretches: Vec<f32>,
+    alongs: Vec<f32>,
+    /// By block: the mean of its vectors, rotated.
+    centres: Vec<f32>,
+    /// By block: how many of its vectors were replaced since its centre was worked out.
+    n_replaced: Vec<u32>,
+}
+
+impl BinaryCodes {
+    pub(super) fn new(dimensions: usize) -> Self {
+        Self {
+            rotation: Rotation::new(dimensions.next_power_of_two().max(BITS)),
+            words: Vec::new(),
+            stretches: Vec::new(),
+            alongs: Vec::new(),
+            centres: Vec::new(),
+            n_replaced: Vec::new(),
+        }
+    }
+
+    fn words_per_row(&self) -> usize {
+        self.rotation.dimensions() / BITS
+    }
+
+    /// How many rows have codes.
+    pub(super) const fn n_rows(&self) -> usize {
+        self.stretches.len()
+    }
+
+    /// Writes all there is to be saved.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn save<W: Write>(&self, to: &mut Blocks<W>) -> io::Result<()> {
+        to.longs(&self.words)?;
+        for floats in [&self.stretches, &self.alongs, &self.centres] {
+            to.floats(floats)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the codes of so many rows; nothing if those saved are of another number.
+    #[cfg(feature = "sqlite")]
+    pub(super) fn load<R: Read>(&mut self, from: &mut Unblocks<R>, n_rows: usize) -> Option<()> {
+        let n_blocks = n_rows / BLOCK;
+        (self.words, self.n_replaced) = (from.longs()?, vec![0; n_blocks]);
+        (self.stretches, self.alongs) = (from.floats()?, from.floats()?);
+        self.centres = from.floats()?;
+        let by_row = [&self.stretches, &self.alongs];
+        let fits = by_row.iter().all(|of| of.len() == n_blocks * BLOCK)
+            && self.words.len() == n_blocks * BLOCK * self.words_per_row()
+            && self.centres.len() == n_blocks * self.rotation.dimensions();
+        fits.then_some(())
+    }
+
+    /// Works out the centre and the codes of a block: of a new one behind the others, or again.
+    pub(super) fn encode<'v>(
+        &mut self,
+        block: usize,
+        vectors: impl Iterator<Item = Option<(&'v [i8], f32)>> + Clone,
+    ) {
+        let dimensions = self.rotation.dimensions();
+        let mut centre = vec![0.0; dimensions];
+        for (bytes, scale) in vectors.clone().flatten() {
+            for (sum, byte) in centre.iter_mut().zip(bytes) {
+                *sum += f32::from(*byte) * scale;
+            }
+        }
+        let share = 1.0 / from_count(vectors.clone().flatten().count().max(1));
+        centre.iter_mut().for_each(|sum| *sum *= share);
+        self.rotation.turn(&mut centre);
+        let n_blocks = self.n_replaced.len().max(block + 1);
+        self.n_replaced.resize(n_blocks, 0);
+        self.centres.resize(n_blocks * dimensions, 0.0);
+        let n_rows = n_blocks * BLOCK;
+        self.words.resize(n_rows * self.words_per_row(), 0);
+        for of_rows in [&mut self.stretches, &mut self.alongs] {
+            of_rows.resize(n_rows, 0.0);
+        }
+        if let Some(n) = self.n_replaced.get_mut(block) {
+            *n = 0;
+        }
+        if let Some(place) = self.centres.chunks_exact_mut(dimensions).nth(block) {
+            place.copy_from_slice(&centre);
+        }
+        for (n, vector) in vectors.enumerate() {
+            self.write(block * BLOCK + n, vector);
+        }
+    }
+
+    /// Writes the code of a row by the centre of its block; one without a vector has no bits.
+    fn write(&mut self, row: usize, vector: Option<(&[i8], f32)>) {
+        let (dimensions, n_words) = (self.rotation.dimensions(), self.words_per_row());
+        let centre = self.centres.chunks_exact(dimensions).nth(row / BLOCK);
+        let words = self
+            .words
+            .chunks_exact_mut(BLOCK * n_words)
+            .nth(row / BLOCK);
+        let (Some(centre), Some(words)) = (centre, words) else {
+            return;
+        };
+        let (mut code, mut shape) = (vec![0; n_words], Shape::default());
+        if let Some((bytes, scale)) = vector {
+            let turned = self.rotation.turned(bytes, scale);
+            signs(&turned, centre, &mut code);
+            shape = Shape::of(&turned, centre);
+        }
+        for (words, word) in words.chunks_exact_mut(BLOCK).zip(code) {
+            if let Some(place) = words.get_mut(row % BLOCK) {
+                *place = word;
+            }
+        }
+        for (of_rows, x) in [
+            (&mut self.stretches, shape.stretch),
+            (&mut self.alongs, shape.along),
+        ] {
+            if let Some(place) = of_rows.get_mut(row) {
+                *place = x;
+            }
+        }
+    }
+
+    /// Gives a row another code, and returns its block if that needs another centre by now.
+    pub(super) fn replace(&mut self, row: usize, vector: Option<(&[i8], f32)>) -> Option<usize> {
+        self.write(row, vector);
+        let n = self.n_replaced.get_mut(row / BLOCK)?;
+        *n += u32::from(vector.is_some());
+        (*n >= REPLACED_MAX).then_some(row / BLOCK)
+    }
+}
+
+impl Shape {
+    fn of(vector: &[f32], centre: &[f32]) -> Self {
+        let (mut square, mut sum, mut along) = (0.0, 0.0, 0.0);
+        for (x, c) in vector.iter().zip(centre) {
+            let r = x - c;
+            square += r * r;
+            sum += r.abs();
+            along += r * c;
+        }
+        let stretch = if sum > 0.0 { square / sum } else { 0.0 };
+        Self { stretch, along }
+    }
+}
+
+/// Sets the bit of each dimension in which the vector lies above the centre.
+fn signs(vector: &[f32], centre: &[f32], code: &mut [u64]) {
+    bits(vector, centre, code, |x, c| x > c);
+}
+
+/// Sets the bit of each dimension in which it is so of the vector and the centre.
+fn bits(vector: &[f32], centre: &[f32], code: &mut [u64], is_so: impl Fn(f32, f32) -> bool) {
+    let (vector, centre) = (vector.chunks_exact(BITS), centre.chunks_exact(BITS));
+    for (word, (vector, centre)) in code.iter_mut().zip(vector.zip(centre)) {
+        let bits = vector
+            .iter()
+            .zip(centre)
+            .map(|(x, c)| u64::from(is_so(*x, *c)));
+        *word = bits.zip(0..).map(|(bit, n)| bit << n).sum();
+    }
+}
