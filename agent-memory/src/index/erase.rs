@@ -5,12 +5,8 @@ use crate::memory::MemoryId;
 use crate::relation::Node;
 
 impl Partition {
-    /// Removes all that was derived from the memory, and overwrites its vector.
-    pub(crate) fn erase(&mut self, id: MemoryId) {
-        self.erase_all(&[id]);
-    }
-
-    /// The same of many at a time, which spares going through the rows of a common word for each.
+    /// Removes all that was derived from the memories, and overwrites their vectors. Many at a time
+    /// are quicker than one after another.
     pub(crate) fn erase_all(&mut self, ids: &[MemoryId]) {
         let erased = ids
             .iter()
@@ -23,6 +19,10 @@ impl Partition {
         if let Some(keywords) = &mut self.keywords {
             let rows: Vec<usize> = erased.into_iter().map(|(n, _)| n).collect();
             keywords.erase(&rows);
+        }
+        self.vectors.settle();
+        if let Some(former) = &mut self.former {
+            former.settle();
         }
     }
 

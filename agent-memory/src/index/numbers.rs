@@ -33,10 +33,10 @@ pub(super) fn number(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
-/// A count of bits of a code.
+/// A count of bits of a word.
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "no embedder has more dimensions than 16 bits tell"
+    reason = "a word has 64 bits, each of which counts four times at most"
 )]
 pub(super) const fn to_u16(n: u32) -> u16 {
     n as u16

@@ -3,6 +3,8 @@
 
 mod binary;
 mod quantized;
+#[cfg(test)]
+mod tests;
 
 #[cfg(feature = "sqlite")]
 use std::io::{self, Read, Write};
@@ -69,7 +71,7 @@ impl Vectors {
         let rows = block * BLOCK..(block + 1) * BLOCK;
         let bytes = self.bytes.chunks_exact(self.dimensions.max(1));
         let vectors = bytes.zip(&self.scales).skip(rows.start).take(BLOCK);
-        let vectors = vectors.map(|(bytes, scale)| (*scale > 0.0).then_some((bytes, *scale)));
+        let vectors = vectors.map(|(bytes, scale)| (*scale > 0.0).then_some(bytes));
         self.codes.encode(block, vectors);
     }
 
@@ -89,7 +91,7 @@ impl Vectors {
             *scale = vector.scale;
             bytes.copy_from_slice(&vector.bytes);
         }
-        if let Some(block) = self.codes.replace(row, Some((&vector.bytes, vector.scale))) {
+        if let Some(block) = self.codes.replace(row, &vector.bytes) {
             self.encode(block);
         }
     }
@@ -108,7 +110,14 @@ impl Vectors {
         if let Some(bytes) = self.bytes.get_mut(start..start + self.dimensions) {
             bytes.fill(0);
         }
-        self.codes.replace(row, None);
+        self.codes.erase(row);
+    }
+
+    /// Works out anew what still tells of erased vectors.
+    pub(super) fn settle(&mut self) {
+        while let Some(block) = self.codes.take_outdated() {
+            self.encode(block);
+        }
     }
 
     #[cfg(feature = "sqlite")]

@@ -238,8 +238,9 @@ impl State {
             self.vectors.remove(id);
             self.memories.remove(id);
             n_relations += self.index.remove_node(&Node::Memory(*id));
-            self.index.erase(*id);
         }
+        let ids: Vec<MemoryId> = ids.iter().copied().collect();
+        self.index.erase_all(&ids);
         n_relations
     }
     /// The memory as it was known then.

@@ -139,9 +139,12 @@ impl Indexes {
             }
             index.drop_empty_former();
             relations.iter().for_each(|version| index.relate(version));
+            let erased = changes.iter().filter(|c| matches!(c.what, What::Erased));
+            let erased: Vec<MemoryId> = erased.map(|change| change.id).collect();
             for change in changes {
                 change.apply(&mut index);
             }
+            index.erase_all(&erased);
             index.seen(found.last_seq);
         })
         .await
@@ -321,16 +324,16 @@ impl Changed {
         })
     }
 
+    /// Erasures are left to be applied together.
     fn apply(self, index: &mut Partition) {
         match self.what {
-            What::Erased => index.erase(self.id),
             What::Ended {
                 first,
                 valid_to,
                 at,
             } => index.retire(self.id, first, valid_to, at),
             What::Labeled(Some(labels)) => index.relabel(self.id, labels),
-            What::Labeled(None) => {}
+            What::Labeled(None) | What::Erased => {}
         }
     }
 }

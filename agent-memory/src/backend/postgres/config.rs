@@ -57,9 +57,10 @@ impl Config {
         self
     }
 
-    /// Sets the most vectors that are scanned one by one where
-    /// [`Postgres::optimize`](super::Postgres::optimize) has built an approximate index. Default:
-    /// 50,000, a scan of about 2 ms.
+    /// Sets the most memories of a namespace that are looked at one by one. In a larger one each
+    /// signal names its best memories and only those are compared; the vectors are named by the
+    /// approximate index that [`Postgres::optimize`](super::Postgres::optimize) has built, or by
+    /// their binary codes. Default: 50,000, a scan of about 2 ms.
     #[must_use]
     pub const fn with_exact_max(mut self, n: usize) -> Self {
         self.limits.exact_max = n;

@@ -41,8 +41,8 @@ impl Config {
     }
 
     /// Sets the most memories of a namespace that are looked at one by one. In a larger one each
-    /// signal names its best memories and only those are compared; of the vectors, about 1,800 that
-    /// their binary codes name, more under a filter, and at most this many. Default: 50,000, a scan
+    /// signal names its best memories and only those are compared; of the vectors, some 1,800 that
+    /// their binary codes name, more under a filter, and not many more than this. Default: 50,000, a scan
     /// of about 2 ms.
     #[must_use]
     pub const fn with_exact_max(mut self, n: usize) -> Self {

@@ -10,13 +10,12 @@
 
 mod rotation;
 mod search;
-#[cfg(test)]
-mod tests;
 
+use std::collections::BTreeSet;
 #[cfg(feature = "sqlite")]
 use std::io::{self, Read, Write};
 
-use super::from_count;
+use super::{from_count, from_dot};
 #[cfg(feature = "sqlite")]
 use crate::index::{Blocks, Unblocks};
 use rotation::Rotation;
@@ -28,15 +27,21 @@ const REPLACED_MAX: u32 = 128;
 const BITS: usize = u64::BITS as usize;
 
 /// What a row's bits leave out. With the rotated vector x, its centre c, r = x - c and its signs s,
-/// the best multiple of the signs for r is `stretch`, and for any q, but for an error without bias,
-/// `<x, q> = stretch <s, q - c> + along + <c, q>`.
-#[derive(Clone, Copy, Default)]
+/// for any q, but for an error without bias, `<x, q> = stretch <s, q - c> + along + <c, q>`.
+#[derive(Clone, Copy)]
 struct Shape {
     stretch: f32,
     along: f32,
 }
 
+/// Of a row without a vector: nothing is farther away.
+const ABSENT: Shape = Shape {
+    stretch: 0.0,
+    along: f32::NEG_INFINITY,
+};
+
 /// The codes of all rows of complete blocks.
+#[derive(PartialEq)]
 pub(super) struct BinaryCodes {
     rotation: Rotation,
     /// By block: the first words of all its rows, then their second words, and so on, as many as it
@@ -49,6 +54,8 @@ pub(super) struct BinaryCodes {
     centres: Vec<f32>,
     /// By block: how many of its vectors were replaced since its centre was worked out.
     n_replaced: Vec<u32>,
+    /// Blocks whose centre tells of vectors that were erased.
+    outdated: BTreeSet<usize>,
 }
 
 impl BinaryCodes {
@@ -60,6 +67,7 @@ impl BinaryCodes {
             alongs: Vec::new(),
             centres: Vec::new(),
             n_replaced: Vec::new(),
+            outdated: BTreeSet::new(),
         }
     }
 
@@ -100,11 +108,12 @@ impl BinaryCodes {
     pub(super) fn encode<'v>(
         &mut self,
         block: usize,
-        vectors: impl Iterator<Item = Option<(&'v [i8], f32)>> + Clone,
+        vectors: impl Iterator<Item = Option<&'v [i8]>> + Clone,
     ) {
         let dimensions = self.rotation.dimensions();
         let mut centre = vec![0.0; dimensions];
-        for (bytes, scale) in vectors.clone().flatten() {
+        for bytes in vectors.clone().flatten() {
+            let scale = unit(bytes);
             for (sum, byte) in centre.iter_mut().zip(bytes) {
                 *sum += f32::from(*byte) * scale;
             }
@@ -123,6 +132,7 @@ impl BinaryCodes {
         if let Some(n) = self.n_replaced.get_mut(block) {
             *n = 0;
         }
+        self.outdated.remove(&block);
         if let Some(place) = self.centres.chunks_exact_mut(dimensions).nth(block) {
             place.copy_from_slice(&centre);
         }
@@ -132,7 +142,8 @@ impl BinaryCodes {
     }
 
     /// Writes the code of a row by the centre of its block; one without a vector has no bits.
-    fn write(&mut self, row: usize, vector: Option<(&[i8], f32)>) {
+    fn write(&mut self, row: usize, vector: Option<&[i8]>) {
+        let turned = vector.map(|bytes| self.turned(bytes));
         let (dimensions, n_words) = (self.rotation.dimensions(), self.words_per_row());
         let centre = self.centres.chunks_exact(dimensions).nth(row / BLOCK);
         let words = self
@@ -142,9 +153,8 @@ impl BinaryCodes {
         let (Some(centre), Some(words)) = (centre, words) else {
             return;
         };
-        let (mut code, mut shape) = (vec![0; n_words], Shape::default());
-        if let Some((bytes, scale)) = vector {
-            let turned = self.rotation.turned(bytes, scale);
+        let (mut code, mut shape) = (vec![0; n_words], ABSENT);
+        if let Some(turned) = turned {
             signs(&turned, centre, &mut code);
             shape = Shape::of(&turned, centre);
         }
@@ -164,12 +174,42 @@ impl BinaryCodes {
     }
 
     /// Gives a row another code, and returns its block if that needs another centre by now.
-    pub(super) fn replace(&mut self, row: usize, vector: Option<(&[i8], f32)>) -> Option<usize> {
-        self.write(row, vector);
+    pub(super) fn replace(&mut self, row: usize, vector: &[i8]) -> Option<usize> {
+        self.write(row, Some(vector));
         let n = self.n_replaced.get_mut(row / BLOCK)?;
-        *n += u32::from(vector.is_some());
+        *n += 1;
         (*n >= REPLACED_MAX).then_some(row / BLOCK)
     }
+
+    /// Takes the code of a row away; the centre of its block is outdated then.
+    pub(super) fn erase(&mut self, row: usize) {
+        if row < self.n_rows() {
+            self.write(row, None);
+            self.outdated.insert(row / BLOCK);
+        }
+    }
+
+    /// The next block to be encoded again for what was erased there.
+    pub(super) fn take_outdated(&mut self) -> Option<usize> {
+        self.outdated.pop_first()
+    }
+
+    /// A vector of length one, rotated. What scale it came with does not matter: a wrong one would
+    /// move the centre of all the others.
+    fn turned(&self, bytes: &[i8]) -> Vec<f32> {
+        let (mut vector, scale) = (vec![0.0; self.rotation.dimensions()], unit(bytes));
+        for (x, byte) in vector.iter_mut().zip(bytes) {
+            *x = f32::from(*byte) * scale;
+        }
+        self.rotation.turn(&mut vector);
+        vector
+    }
+}
+
+/// The scale that brings a vector to length one.
+fn unit(bytes: &[i8]) -> f32 {
+    let square: i32 = bytes.iter().map(|byte| i32::from(*byte).pow(2)).sum();
+    1.0 / from_dot(square.max(1)).sqrt()
 }
 
 impl Shape {

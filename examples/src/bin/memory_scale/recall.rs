@@ -1,4 +1,4 @@
-//! What share of the nearest vectors the groups find, against a look at every vector.
+//! What share of the nearest vectors is found by codes, against a look at every vector.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(crate) async fn measure(
     let config = sqlite::Config::new().with_exact_max(usize::MAX);
     let exact = Sqlite::open(db, env.clone(), embedder, config).await?;
     let sides = Sides {
-        groups: store,
+        codes: store,
         exact: &exact,
         scope,
         at,
@@ -46,7 +46,7 @@ pub(crate) async fn measure(
 }
 
 struct Sides<'a> {
-    groups: &'a Sqlite,
+    codes: &'a Sqlite,
     exact: &'a Sqlite,
     scope: &'a Scope,
     at: &'a Namespace,
@@ -70,7 +70,7 @@ impl Sides<'_> {
                 // A text that is not in the store, and like some that are.
                 let text = text(n * 10 + question);
                 let wanted = self.nearest(self.exact, &text, &filter).await?;
-                let found = self.nearest(self.groups, &text, &filter).await?;
+                let found = self.nearest(self.codes, &text, &filter).await?;
                 n_found += wanted.intersection(&found).count();
                 n_all += wanted.len();
             }
@@ -111,7 +111,7 @@ impl Sides<'_> {
                 Some(after) => page.after(after),
                 None => page,
             };
-            let page = self.groups.list(self.scope, self.at.clone(), page).await?;
+            let page = self.codes.list(self.scope, self.at.clone(), page).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             let numbered = (n_seen..).zip(&page);
@@ -123,7 +123,7 @@ impl Sides<'_> {
             for part in ids.chunks(Selection::IDS_MAX) {
                 let what = Selection::Ids(part.to_vec());
                 let at = self.at.clone();
-                self.groups
+                self.codes
                     .forget(self.scope, at, what, String::new())
                     .await?;
             }

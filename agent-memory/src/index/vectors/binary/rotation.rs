@@ -7,6 +7,7 @@ use crate::index::numbers::from_count;
 const ROUNDS: usize = 2;
 
 /// Always the same rotation for a number of dimensions.
+#[derive(PartialEq)]
 pub(super) struct Rotation {
     dimensions: usize,
     /// By round and dimension: a sign, and the factor the transform leaves out.
@@ -30,16 +31,6 @@ impl Rotation {
 
     pub(super) const fn dimensions(&self) -> usize {
         self.dimensions
-    }
-
-    /// Rotates a quantized vector, which may have fewer dimensions.
-    pub(super) fn turned(&self, bytes: &[i8], scale: f32) -> Vec<f32> {
-        let mut vector = vec![0.0; self.dimensions];
-        for (x, byte) in vector.iter_mut().zip(bytes) {
-            *x = f32::from(*byte) * scale;
-        }
-        self.turn(&mut vector);
-        vector
     }
 
     pub(super) fn turn(&self, vector: &mut [f32]) {
@@ -67,7 +58,7 @@ fn hadamard(vector: &mut [f32]) {
 }
 
 /// The next number of `SplitMix64` (Steele, Lea and Flood 2014).
-pub(super) const fn split_mix(state: &mut u64) -> u64 {
+const fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let x = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

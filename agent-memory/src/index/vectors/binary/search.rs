@@ -42,7 +42,7 @@ struct Asked {
 }
 
 impl BinaryCodes {
-    /// About as many rows as are wanted, rising: those with the highest products with the query, as
+    /// About as many rows as are wanted, at most twice as many, rising: those with the highest products with the query, as
     /// the signs of both give them.
     pub(in crate::index::vectors) fn nearest(
         &self,
@@ -54,14 +54,21 @@ impl BinaryCodes {
         let (mut differences, mut products) = ([0; BLOCK], [0.0; BLOCK]);
         let mut near = Vec::with_capacity(n_wanted);
         for (n, block) in self.blocks(&asked).enumerate() {
-            by_signs(&block, &mut differences, &mut products);
-            near.extend(at_least(&products, least).map(|row| n * BLOCK + row));
+            by_signs(&block, 0, &mut differences, &mut products);
+            near.extend(at_least(&products, least).map(|(row, x)| (x, n * BLOCK + row)));
         }
-        near
+        // The sample may not have been like the rest.
+        if near.len() > 2 * n_wanted.max(1) {
+            near.select_nth_unstable_by(2 * n_wanted, |a, b| b.0.total_cmp(&a.0));
+            near.truncate(2 * n_wanted);
+        }
+        let mut rows: Vec<usize> = near.into_iter().map(|(_, row)| row).collect();
+        rows.sort_unstable();
+        rows
     }
 
     fn asked(&self, query: &Quantized) -> Asked {
-        let query = self.rotation.turned(&query.bytes, query.scale);
+        let query = self.turned(&query.bytes);
         let n_words = self.words_per_row();
         let mut codes = vec![0; self.n_replaced.len() * n_words];
         let mut far = codes.clone();
@@ -106,11 +113,13 @@ impl BinaryCodes {
 
     /// What the product by signs is at least for the best `n_wanted` rows, as a sample tells.
     fn least(&self, asked: &Asked, n_wanted: usize) -> f32 {
-        let mut sample = Vec::with_capacity(SAMPLE * asked.seen.len());
+        let mut sample: Vec<f32> = Vec::with_capacity(SAMPLE * asked.seen.len());
         let mut products = [0.0; SAMPLE];
-        for block in self.blocks(asked) {
-            by_signs(&block, &mut [0; SAMPLE], &mut products);
-            sample.extend(products);
+        for (n, block) in self.blocks(asked).enumerate() {
+            // Not the same part of each, since what comes again and again may have its length.
+            let part = n.wrapping_mul(37) % (BLOCK / SAMPLE);
+            by_signs(&block, SAMPLE * part, &mut [0; SAMPLE], &mut products);
+            sample.extend(products.iter().filter(|x| x.is_finite()));
         }
         let n = n_wanted.saturating_mul(SAMPLE) / BLOCK;
         if n >= sample.len() {
@@ -143,17 +152,20 @@ impl Seen {
     }
 }
 
-/// The products of the first rows with the query, as the signs of both give them. A difference where
-/// the query is far from the centre counts more.
+/// The products of some rows with the query, as the signs of both give them. A difference where the
+/// query is far from the centre counts more.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq",
     "x86_64+avx2+popcnt"
 ))]
-fn by_signs(block: &Block<'_>, differences: &mut [u16], products: &mut [f32]) {
+fn by_signs(block: &Block<'_>, first: usize, differences: &mut [u16], products: &mut [f32]) {
     differences.fill(0);
     let of_query = block.code.iter().zip(block.far);
     for (words, (code, far)) in block.words.chunks_exact(BLOCK).zip(of_query) {
-        for (n, word) in differences.iter_mut().zip(words) {
+        for (n, word) in differences
+            .iter_mut()
+            .zip(words.get(first..).unwrap_or_default())
+        {
             let different = word ^ code;
             let n_different = different.count_ones() + FAR * (different & far).count_ones();
             *n = n.saturating_add(to_u16(n_different));
@@ -165,7 +177,9 @@ fn by_signs(block: &Block<'_>, differences: &mut [u16], products: &mut [f32]) {
     let Seen { reach, of_centre } = block.seen;
     // What one difference counts, so that all of them are all of the query.
     let unit = reach * from_count(n_dimensions) / n_most;
-    let shapes = block.stretches.iter().zip(block.alongs);
+    let stretches = block.stretches.get(first..).unwrap_or_default();
+    let alongs = block.alongs.get(first..).unwrap_or_default();
+    let shapes = stretches.iter().zip(alongs);
     let rows = products.iter_mut().zip(differences.iter().zip(shapes));
     for (product, (n_different, (stretch, along))) in rows {
         let n_more_alike = n_most - 2.0 * f32::from(*n_different);
@@ -174,7 +188,7 @@ fn by_signs(block: &Block<'_>, differences: &mut [u16], products: &mut [f32]) {
 }
 
 /// Where the products are at least so large. Few are: most parts are passed over whole.
-fn at_least(products: &[f32; BLOCK], least: f32) -> impl Iterator<Item = usize> {
+fn at_least(products: &[f32; BLOCK], least: f32) -> impl Iterator<Item = (usize, f32)> {
     let parts = products.as_chunks::<PART>().0.iter().enumerate();
     let has_some = move |part: &[f32; PART]| {
         let highest = part.iter().fold(
@@ -186,6 +200,6 @@ fn at_least(products: &[f32; BLOCK], least: f32) -> impl Iterator<Item = usize> 
     let parts = parts.filter(move |(_, part)| has_some(part));
     parts.flat_map(move |(n, part)| {
         let rows = part.iter().enumerate().filter(move |(_, x)| **x >= least);
-        rows.map(move |(row, _)| n * PART + row)
+        rows.map(move |(row, x)| (n * PART + row, *x))
     })
 }
