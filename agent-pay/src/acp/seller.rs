@@ -341,9 +341,12 @@ impl Seller {
     }
 }
 
+/// What the scopes of keys begin with; others keep answers in the same table.
+const SCOPE: &str = "acp ";
+
 /// Keys are of whoever asks and of what they ask.
 fn scope(call: &Call) -> String {
-    format!("acp {} {}", call.who, call.path)
+    format!("{SCOPE}{} {}", call.who, call.path)
 }
 
 pub(super) fn wrong(param: &str) -> Problem {

@@ -236,15 +236,19 @@ pub(crate) async fn answers_are_given_again_as_the_commerce_protocol_asks(bug: O
         Begin::Replay(Answer::new(201, "done".to_owned()))
     );
     assert!(matches!(begin("{1}").await, Err(Error::KeyReused { .. })));
-    let purge = || {
-        shop.authority
-            .db()
-            .write(|tx| spend::purge(tx, Duration::ZERO, 10))
+    let purge = |prefix: &'static str| {
+        let db = shop.authority.db();
+        db.write(move |tx| spend::purge(tx, prefix, Duration::ZERO, 10))
     };
     shop.wait(86_400);
-    assert_eq!(purge().await.unwrap(), 0);
+    assert_eq!(purge("agent_x/").await.unwrap(), 0);
     shop.wait(1);
-    assert_eq!(purge().await.unwrap(), 1);
+    // What others keep stays.
+    for other in ["agent_w", "agent_x/b", "agent_x/checkouts", "agent_y", "%"] {
+        assert_eq!(purge(other).await.unwrap(), 0, "{other}");
+    }
+    assert!(purge("").await.is_err());
+    assert_eq!(purge("agent_x/").await.unwrap(), 1);
     assert_eq!(begin("{1}").await.unwrap(), Begin::Run);
     // A process that died in the middle blocks the key for the lease and no longer.
     shop.wait(30);

@@ -16,6 +16,7 @@ mod peers;
 mod refusing;
 mod selling;
 mod settling;
+mod shared;
 mod stack;
 mod terms;
 mod wire;

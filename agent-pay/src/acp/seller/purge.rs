@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use agent_core::Timestamp;
 
-use super::Seller;
+use super::{SCOPE, Seller};
 use crate::acp::store;
 use crate::backend::sqlite::authority;
 use crate::error::{Error, Result};
@@ -62,7 +62,7 @@ impl Seller {
                 store::remove_token(tx, digest)?;
             }
             let n_sessions = store::purge_sessions(tx, before, limit)?;
-            Ok::<_, Error>((n_sessions, authority::purge(tx, kept, limit)?))
+            Ok::<_, Error>((n_sessions, authority::purge(tx, SCOPE, kept, limit)?))
         });
         (purged.n_sessions, purged.n_answers) = write.await?;
         Ok(purged)

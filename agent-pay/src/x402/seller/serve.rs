@@ -9,10 +9,11 @@ use http::{HeaderName, HeaderValue, Request, StatusCode, request};
 
 use super::answer::{self, Whole};
 use super::bought::{Bought, Matched, paid_by, read};
-use super::settle::{Taken, is_taken, note_work};
+use super::settle::{Taken, is_taken, is_worked, note_work};
 use super::{Sale, Seller, SettlePolicy};
 use crate::backend::sqlite::authority::{Answer, Begin, begin, finish};
 use crate::error::{Error, Result};
+use crate::journal::Difference;
 use crate::x402::check::{Mismatch, check, check_late};
 use crate::x402::facilitator::{Settlement, Verdict};
 use crate::x402::message::SettleResponse;
@@ -169,6 +170,11 @@ impl Seller {
                 name(tx, &payer.to_string(), &id, &digest)?;
             }
             let begun = begin(tx, WORK, &key, &digest, lease)?;
+            if begun == Begin::Run && is_worked(tx, &key)? {
+                // Its answer was forgotten. The payment is used up all the same.
+                let differs = Difference::Entries;
+                return Err(Error::KeyReused { key, differs });
+            }
             taken.insert(tx, &key)?;
             Ok(begun)
         };
@@ -229,7 +235,7 @@ impl Seller {
         };
         let (key, is_unsettled) = (bought.key.clone(), sale.policy == SettlePolicy::WorkFirst);
         let write = move |tx: &mut Tx<'_>| {
-            if is_unsettled {
+            if is_unsettled || kept.status < 500 {
                 note_work(tx, &key)?;
             }
             finish(tx, WORK, &key, &kept)

@@ -23,7 +23,7 @@ const OPEN: u8 = 0;
 const SETTLED: u8 = 1;
 const FAILED: u8 = 2;
 
-/// Whether work was done before its payment is settled, as it is stored. 0 is no.
+/// Whether work was done, as it is stored. 0 is no.
 const WORKED: u8 = 1;
 const UNDONE: u8 = 2;
 
@@ -61,7 +61,14 @@ pub(super) fn is_taken(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<bool> {
     Ok(one(tx, query, [key.as_str()], |row| row.get::<_, u8>(0))?.is_some())
 }
 
-/// Notes that the work of a payment is done, which is to be settled or taken back.
+/// Returns whether the answer of a payment was kept: its work is never done again, even if the answer
+/// is gone.
+pub(super) fn is_worked(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<bool> {
+    let query = "SELECT 1 FROM pay_x402_sale WHERE key = ?1 AND work > 0";
+    Ok(one(tx, query, [key.as_str()], |row| row.get::<_, u8>(0))?.is_some())
+}
+
+/// Notes that the work of a payment is done: one that is not settled is to be, or taken back.
 pub(super) fn note_work(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<()> {
     set_work(tx, key, WORKED)
 }

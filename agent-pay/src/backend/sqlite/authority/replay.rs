@@ -139,19 +139,26 @@ pub fn finish(tx: &mut Tx<'_>, scope: &str, key: &IdempotencyKey, answer: &Answe
 /// The shortest time answers are kept: a day.
 const KEPT_MIN: Duration = Duration::from_secs(86_400);
 
-/// Forgets at most `limit` answers older than `kept` and returns how many. They are kept a day at
-/// least, whatever `kept` says.
+/// Forgets at most `limit` answers older than `kept` whose scope begins with `prefix`, and returns how
+/// many. They are kept a day at least, whatever `kept` says. Who keeps answers in a store says when its
+/// own may go: for others an answer may be what keeps a payment from being used twice.
 ///
 /// # Errors
-/// Those of the store.
-pub fn purge(tx: &mut Tx<'_>, kept: Duration, limit: usize) -> Result<usize> {
+/// `Invalid` for an empty prefix; those of the store.
+pub fn purge(tx: &mut Tx<'_>, prefix: &str, kept: Duration, limit: usize) -> Result<usize> {
+    if prefix.is_empty() {
+        return Err(Error::invalid("prefix", "the beginning of scopes"));
+    }
     let kept_ms = i64::try_from(kept.max(KEPT_MIN).as_millis()).unwrap_or(i64::MAX);
-    let before_ms = tx.now().as_unix_ms().saturating_sub(kept_ms);
+    let now_ms = tx.now().as_unix_ms();
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    // A range of the primary key: what others keep may be much, and is not read. No text that begins
+    // with the prefix is beyond the last character after it.
     run(
         tx,
         "DELETE FROM pay_replay WHERE (scope, key) IN (SELECT scope, key FROM pay_replay \
-         WHERE at_ms < ?1 AND lease_ms < ?2 ORDER BY at_ms LIMIT ?3)",
-        params![before_ms, tx.now().as_unix_ms(), limit],
+         WHERE scope >= ?1 AND scope < ?1 || char(1114111) \
+         AND +at_ms < ?2 AND lease_ms < ?3 LIMIT ?4)",
+        params![prefix, now_ms.saturating_sub(kept_ms), now_ms, limit],
     )
 }
