@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use agent_core::{IdempotencyKey, Timestamp};
+use agent_core::{ErrorKind, IdempotencyKey, Retry, Timestamp};
 
 use serde::de::DeserializeOwned;
 
@@ -114,7 +114,8 @@ impl Inbox {
     /// final changes, so their order does not matter.
     ///
     /// # Errors
-    /// As [`Webhooks::verify`]; those of the store; `Corrupt` if Stripe contradicts what is booked.
+    /// As [`Webhooks::verify`]; those of the store; `Corrupt` if Stripe contradicts what is booked;
+    /// `Unavailable` for money that goes back of a payment that is not known to be settled yet.
     ///
     /// # Cancel safety
     /// Repeat it: nothing is booked twice.
@@ -217,7 +218,11 @@ impl Inbox {
                         let outcome = self.rail.look_up(of.payment.clone()).await;
                         let id = EventId::new(&event.id);
                         let heard = Event::new(id, of.payment.clone(), outcome);
-                        let _paid = self.payer.on_event(heard).await?;
+                        let paid = self.payer.on_event(heard).await?;
+                        // Nor is it now; what is not written down as worked off comes again.
+                        if matches!(paid, Paid::Unknown { .. }) {
+                            return Err(not_yet());
+                        }
                         self.book_back(&of).await
                     }
                     booked => booked,
@@ -266,6 +271,16 @@ fn given_back(of: Refunded, booked: Result<Paid>) -> Result<Received> {
         Err(Error::KeyNotFound { .. }) => Ok(Received::Ignored),
         Err(error) => Err(error),
     }
+}
+
+fn not_yet() -> Error {
+    Error::backend(
+        "stripe",
+        "book what goes back",
+        ErrorKind::Unavailable,
+        Retry::Safe,
+        "its payment is not known to be settled",
+    )
 }
 
 fn object<T: DeserializeOwned>(event: &WebhookEvent) -> Result<T> {

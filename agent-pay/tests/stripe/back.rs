@@ -1,5 +1,6 @@
 //! Money that goes back by itself: refunds that were heard of, refunds by hand, disputes.
 
+use agent_core::{Classify as _, ErrorKind, Retry};
 use agent_pay::rail::{Outcome, Paid, Payer, Payment, Rail};
 use agent_pay::stripe::{DisputeStatus, Inbox, Received, StripeRail, Unbooked};
 use serde_json::{Value, json};
@@ -153,6 +154,36 @@ async fn a_refund_of_ours_ends_by_its_event_and_not_by_one_that_claims_to_be_it(
     assert_eq!(till.given_back().await, "2.00 USD");
 }
 
+/// A person copies our note onto a refund by hand, of as much.
+#[tokio::test]
+async fn a_second_refund_that_carries_the_note_of_ours_is_another() {
+    let till = Till::open().await;
+    let noted = |mut refund: Value| {
+        refund["metadata"] = json!({ "agent_pay_id": "r" });
+        refund
+    };
+    let refunded = till.payer.refund(op("k"), op("r"), money("2.00 USD")).await;
+    assert!(matches!(refunded, Ok(Paid::Settled(_))));
+    assert_eq!(till.given_back().await, "2.00 USD");
+    let copied = noted(till.refund("re_by_hand", 200, "succeeded"));
+    for id in ["evt_1", "evt_2"] {
+        let received = till.hears(id, "refund.updated", &copied).await;
+        assert!(is_back(&received), "{received:?}");
+        assert!(matches!(
+            received,
+            Received::GivenBack { refund, .. } if refund == op("stripe/re_by_hand")
+        ));
+        assert_eq!(till.given_back().await, "4.00 USD");
+    }
+    // One by hand that fails does not contradict ours.
+    let failed = noted(till.refund("re_failed", 200, "failed"));
+    assert_eq!(
+        till.hears("evt_3", "refund.failed", &failed).await,
+        Received::Ignored
+    );
+    assert_eq!(till.given_back().await, "4.00 USD");
+}
+
 #[tokio::test]
 async fn a_refund_of_ours_that_fails_frees_what_was_set_aside() {
     let till = Till::open().await;
@@ -276,6 +307,19 @@ async fn a_refund_that_is_heard_of_before_its_payment_is_booked_with_it() {
         fake,
     };
     let done = till.refund("re_1", 500, "succeeded");
+    // Stripe does not say what became of the payment: the event is not worked off, and comes again.
+    till.fake.end_after(Some(0));
+    let body = event("evt_1", "refund.updated", &done);
+    let signature = webhooks(&till.shop).sign(&body);
+    for _ in 0..2 {
+        let later = till.inbox.receive(&signature, &body).await.unwrap_err();
+        assert_eq!(
+            (later.kind(), later.retry()),
+            (ErrorKind::Unavailable, Retry::Safe)
+        );
+        assert_eq!(till.given_back().await, "0.00 USD");
+    }
+    till.fake.end_after(None);
     let received = till.hears("evt_1", "refund.updated", &done).await;
     assert!(is_back(&received), "{received:?}");
     assert_eq!(till.given_back().await, "5.00 USD");

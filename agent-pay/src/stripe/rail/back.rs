@@ -114,10 +114,10 @@ fn note(tx: &mut Tx<'_>, told: &Back) -> Result<Noted> {
     let Some(paid) = store::find(tx, &payment)? else {
         return Ok(Noted::NotOurs);
     };
-    // Whoever has the dashboard can write our note onto anything.
+    // Whoever has the dashboard can write our note onto anything, a second refund too.
     let asked = match told.note.clone().map(IdempotencyKey::new) {
         Some(Ok(id)) => store::refund_of(tx, &id)?
-            .filter(|(of, _)| *of == payment)
+            .filter(|(of, entry)| *of == payment && may_be(entry, told))
             .map(|(_, entry)| (id, entry)),
         _ => None,
     };
@@ -161,6 +161,11 @@ fn note(tx: &mut Tx<'_>, told: &Back) -> Result<Noted> {
         State::Settled => Noted::Back(refunded),
         _ => Noted::Not(refunded),
     })
+}
+
+/// A refund that Stripe named is not one that it names otherwise.
+fn may_be(entry: &RefundEntry, told: &Back) -> bool {
+    entry.reference.is_empty() || entry.reference == told.reference
 }
 
 /// A refund that is back and then is not, or that this rail gave up and Stripe made.
