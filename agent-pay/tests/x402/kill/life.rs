@@ -1,9 +1,11 @@
 //! Processes that buy and sell until they are killed, and the stores they leave behind.
 
-use std::io::{BufRead, BufReader, Lines};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
 
 use agent_core::store::{Config, Db, Durability};
 use agent_core::{
@@ -19,10 +21,12 @@ use agent_pay::x402::{
 use agent_pay::{AccountName, Batch, BudgetPath, Budgets, Entry, Guard, Ledger};
 use axum::extract::State;
 use axum::routing::get;
+use parking_lot::Mutex;
 
 use super::stop::{Stop, Stopping, TakesBack, say};
 use crate::desk::{POLICY, token, usd};
 use crate::house::{PRICE, SHOPKEEPER, domain};
+use crate::peer::SILENCE_MAX;
 use crate::wire::test_key;
 
 const ROLE: &str = "AGENT_PAY_X402_ROLE";
@@ -30,6 +34,8 @@ const DIR: &str = "AGENT_PAY_X402_DIR";
 const AT: &str = "AGENT_PAY_X402_AT";
 const SECONDS: &str = "AGENT_PAY_X402_SECONDS";
 const PORT: &str = "AGENT_PAY_X402_PORT";
+/// Thirty seconds of them.
+const N_BINDS: u32 = 300;
 
 pub(super) fn key(text: &str) -> IdempotencyKey {
     IdempotencyKey::new(text).unwrap()
@@ -190,8 +196,7 @@ fn child() {
 }
 
 async fn sell(dir: &Path, seconds: u64, policy: &str, port: u16, stop: Arc<Stop>) {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", port));
-    let listener = listener.await.unwrap();
+    let listener = listener(port).await;
     let url = format!("http://{}", listener.local_addr().unwrap());
     let policy = match policy {
         "work first" => SettlePolicy::WorkFirst,
@@ -202,6 +207,18 @@ async fn sell(dir: &Path, seconds: u64, policy: &str, port: u16, stop: Arc<Stop>
     std::fs::write(dir.join("url"), format!("{url}/a")).unwrap();
     say("sells");
     axum::serve(listener, app).await.unwrap();
+}
+
+/// Binds a port again. Somebody's connection may have it for a while, since it was any port at first.
+async fn listener(port: u16) -> tokio::net::TcpListener {
+    for _ in 1..N_BINDS {
+        match tokio::net::TcpListener::bind(("127.0.0.1", port)).await {
+            Ok(listener) => return listener,
+            Err(_taken) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+    let last = tokio::net::TcpListener::bind(("127.0.0.1", port)).await;
+    last.unwrap()
 }
 
 /// What is asked for: payments hold for ten minutes.
@@ -250,7 +267,8 @@ async fn worked(
 /// A child that lives until it is killed.
 pub(super) struct Life {
     child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    /// Locked, since a receiver is of one thread.
+    lines: Mutex<Receiver<String>>,
 }
 
 impl Drop for Life {
@@ -273,13 +291,23 @@ impl Life {
             .stderr(Stdio::inherit())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let stdout = child.stdout.take().unwrap();
+        let (told, lines) = sync_channel(64);
+        // It ends with the child, which `Drop` ends.
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if told.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let lines = Mutex::new(lines);
         Self { child, lines }
     }
 
     /// Sells on a port, any for 0, and is ready.
     pub(super) fn sell(dir: &Path, seconds: u64, port: u16, policy: &str, at: &str) -> Self {
-        let mut life = Self::start_selling(dir, seconds, port, policy, at);
+        let life = Self::start_selling(dir, seconds, port, policy, at);
         life.wait_for("sells");
         life
     }
@@ -300,14 +328,15 @@ impl Life {
         Self::start(dir, 0, role, at, 0)
     }
 
-    fn wait_for(&mut self, point: &str) {
-        let mut lines = self.lines.by_ref().map_while(Result::ok);
+    fn wait_for(&self, point: &str) {
+        let lines = self.lines.lock();
         let said = format!("step {point}");
-        assert!(lines.any(|line| line == said), "{point} was not reached");
+        let mut heard = std::iter::from_fn(|| lines.recv_timeout(SILENCE_MAX).ok());
+        assert!(heard.any(|line| line == said), "{point} was not reached");
     }
 
     /// Is killed when it says that it is at a point.
-    pub(super) fn dies_at(mut self, point: &str) {
+    pub(super) fn dies_at(self, point: &str) {
         self.wait_for(point);
         self.dies();
     }
