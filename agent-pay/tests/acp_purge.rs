@@ -116,3 +116,33 @@ async fn nothing_is_forgotten_of_a_payment_whose_outcome_is_not_known() {
     assert_eq!(purge(&served).await.n_tokens, 1);
     assert!(served.shop.vaulted().is_empty());
 }
+
+/// A store of before there was a purge.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_there_before_anything_was_forgotten_is_forgotten_too() {
+    let served = Served::open().await;
+    let (left, sold) = (
+        ready(&served.base, "a").await,
+        ready(&served.base, "b").await,
+    );
+    let _unused = delegated(&served, "da", &left).await;
+    let token = delegated(&served, "db", &sold).await;
+    assert_eq!(pay(&served, &sold, &token).await, 200);
+    let earlier = "UPDATE pay_acp_session SET ends_ms = NULL; UPDATE pay_acp_token SET ends_ms = NULL; \
+                   DELETE FROM core_migration WHERE layer = 'pay_acp' AND version = \
+                   (SELECT max(version) FROM core_migration WHERE layer = 'pay_acp');";
+    let write = |tx: &mut agent_core::store::Tx<'_>| {
+        tx.sql().execute_batch(earlier).unwrap();
+        Ok::<_, agent_pay::Error>(())
+    };
+    served.db.write(write).await.unwrap();
+    served.clock.advance(2 * HOUR + Duration::from_secs(1));
+    assert_eq!(purge(&served).await, Purged::default());
+    let served = served.restart().await;
+    assert_eq!(purge(&served).await.n_tokens, 2);
+    assert_eq!(purge(&served).await.n_sessions, 0);
+    served.clock.advance(5 * HOUR);
+    assert_eq!(purge(&served).await.n_sessions, 1);
+    assert_eq!(status(&served, &left).await, None);
+    assert_eq!(status(&served, &sold).await.as_deref(), Some("completed"));
+}

@@ -56,6 +56,13 @@ CREATE INDEX pay_acp_session_ends ON pay_acp_session (ends_ms) WHERE ends_ms IS 
 ALTER TABLE pay_acp_token ADD COLUMN ends_ms INTEGER;
 CREATE INDEX pay_acp_token_ends ON pay_acp_token (ends_ms) WHERE ends_ms IS NOT NULL;
 ",
+    // When what was there before that ends, or it is never forgotten.
+    "
+UPDATE pay_acp_session SET ends_ms = json_extract(doc, '$.expires') WHERE ends_ms IS NULL
+    AND json_extract(doc, '$.status') NOT IN ('completed', 'complete_in_progress');
+UPDATE pay_acp_token SET ends_ms = unixepoch(json_extract(allowance, '$.expires_at')) * 1000
+    WHERE ends_ms IS NULL;
+",
 ];
 
 pub(super) async fn migrate(db: &Db) -> Result<()> {
