@@ -68,6 +68,9 @@ pub(super) fn authorize_at(
     sweep::a_little(desk)?;
     let mut taken = snapshot::take(desk, intent, 0)?;
     let decision = judge(tx, &mut taken, intent)?;
+    if matches!(decision.outcome, Outcome::Allow) {
+        check_payee(desk, intent)?;
+    }
     let id = record::keep(tx, &checked.text, &taken.snapshot, &decision)?;
     match decision.outcome {
         Outcome::Deny => deny(decision, id),
@@ -201,6 +204,19 @@ fn judge(tx: &Tx<'_>, taken: &mut Taken, intent: &Intent) -> Result<Decision> {
     }
     snapshot::look_up_approval(tx, taken, intent)?;
     decide(&taken.snapshot, intent)
+}
+
+/// Refuses a payee whose account is not open before anything is written: one who fails afterwards
+/// makes all who share the write begin again.
+fn check_payee(desk: &Desk<'_, '_>, intent: &Intent) -> Result<()> {
+    let Some(movement) = &intent.movement else {
+        return Ok(());
+    };
+    let (asset, account) = (intent.amount_max.asset(), movement.to.clone());
+    if desk.book.account_by_name(asset, &account)?.is_none() {
+        return Err(Error::AccountNotFound { asset, account });
+    }
+    Ok(())
 }
 
 fn deny(decision: Decision, id: u64) -> Result<Authorization> {
