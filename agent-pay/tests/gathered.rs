@@ -8,6 +8,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 
+use agent_core::store::Config;
 use agent_core::{Asset, Classify, ErrorKind};
 use agent_pay::authority::{Authorization, Intent, Movement, SpendState};
 use agent_pay::{AccountName, Batch, Entry, Guard, Ledger, Result};
@@ -34,7 +35,8 @@ async fn at_once(
             wait.recv().unwrap();
             Ok::<_, agent_pay::Error>(())
         });
-        busy_write.await.unwrap();
+        // It shares the commit of those behind it, and their failure.
+        let _undone = busy_write.await;
     });
     is_busy.await.unwrap();
     let (mut asking, mut handles) = (JoinSet::new(), Vec::new());
@@ -103,12 +105,15 @@ async fn one_that_fails_undoes_nothing_of_the_others() {
         .unwrap();
     shop.held(&shop.intent("used", "acme/a", "2.00 USD")).await;
     let mut all = intents(&shop, 10);
-    // It fails when its decision is stored already.
+    // Both fail before anything is written.
     let nowhere = Movement::new(name("mint"), name("nowhere"));
     all[3] = all[3].clone().with_movement(nowhere);
-    // It fails before anything is written.
     all[5] = shop.intent("used", "acme/a", "3.00 USD");
-    for (n, answer) in at_once(&shop, all, 0).await {
+    let before = shop.authority.db().stats().writes;
+    let answers = at_once(&shop, all, 0).await;
+    // The write that kept the writer busy, and one for all: nobody had to begin again.
+    assert_eq!(shop.authority.db().stats().writes - before, 2);
+    for (n, answer) in answers {
         match (n, answer) {
             (3, Err(error)) => assert_eq!(error.kind(), ErrorKind::NotFound),
             (5, Err(error)) => assert_eq!(error.kind(), ErrorKind::Conflict),
@@ -122,6 +127,87 @@ async fn one_that_fails_undoes_nothing_of_the_others() {
     assert!(shop.authority.decision(9).await.unwrap().is_some());
     assert!(shop.authority.decision(10).await.unwrap().is_none());
     assert_eq!(shop.authority.spend(op("spend-3")).await.unwrap(), None);
+    shop.check().await;
+}
+
+/// Makes the fourth spend fail at a statement, as `kind` of SQLite has it.
+async fn plant(shop: &Shop, kind: &str, place: &str) {
+    let trigger = format!(
+        "CREATE TRIGGER planted BEFORE INSERT ON {place} BEGIN SELECT RAISE({kind}, 'planted'); END"
+    );
+    run(shop, trigger).await;
+}
+
+async fn run(shop: &Shop, statement: String) {
+    let write = shop.authority.db().write(move |tx| {
+        let done = tx.sql().execute_batch(&statement);
+        done.map_err(agent_core::store::sql("plant a fault"))
+    });
+    write.await.unwrap();
+}
+
+/// One whose statement fails when it had written, and one at whose first statement SQLite gives the
+/// whole transaction up, as it does when it cannot read or write.
+#[tokio::test]
+async fn a_write_that_is_undone_leaves_nothing_of_any_caller() {
+    for (kind, place) in [
+        ("ABORT", "pay_batch WHEN NEW.key = 'spend-3'"),
+        (
+            "ROLLBACK",
+            "pay_decision WHEN instr(NEW.intent, 'spend-3') > 0",
+        ),
+    ] {
+        let shop = Shop::open(POLICY).await;
+        plant(&shop, kind, place).await;
+        for (n, answer) in at_once(&shop, intents(&shop, 10), 0).await {
+            // Whose write was undone together with the one that fails has to ask again.
+            assert!(n != 3 || answer.is_err(), "{kind}");
+            assert!(n == 3 || kind == "ROLLBACK" || answer.is_ok(), "{kind}");
+        }
+        shop.check().await;
+        run(&shop, "DROP TRIGGER planted".to_owned()).await;
+        for intent in intents(&shop, 10) {
+            shop.held(&intent).await;
+        }
+        assert!(shop.authority.decision(10).await.unwrap().is_some());
+        assert!(shop.authority.decision(11).await.unwrap().is_none());
+        shop.check().await;
+    }
+}
+
+/// While the queue of the writer is full nothing of a group is queued.
+#[tokio::test]
+async fn what_all_left_before_it_was_queued_does_not_happen_later() {
+    let shop = Shop::open(POLICY).await;
+    let (go, wait) = mpsc::channel::<()>();
+    let mut writes = JoinSet::new();
+    let db = shop.authority.db().clone();
+    writes.spawn(async move {
+        let write = db.write(move |_tx| {
+            wait.recv().unwrap();
+            Ok::<_, agent_pay::Error>(())
+        });
+        write.await.unwrap();
+    });
+    for _ in 0..=Config::QUEUE_MAX {
+        let db = shop.authority.db().clone();
+        writes.spawn(async move {
+            let write = db.write(|_tx| Ok::<_, agent_pay::Error>(()));
+            write.await.unwrap();
+        });
+    }
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let left = shop.intent("spend-0", "acme/a", "1.00 USD");
+    let mut asking = Box::pin(shop.authority.authorize(left));
+    assert!(futures_util::poll!(&mut asking).is_pending());
+    drop(asking);
+    go.send(()).unwrap();
+    writes.join_all().await;
+    shop.held(&shop.intent("spend-1", "acme/a", "1.00 USD"))
+        .await;
+    assert_eq!(shop.authority.spend(op("spend-0")).await.unwrap(), None);
     shop.check().await;
 }
 

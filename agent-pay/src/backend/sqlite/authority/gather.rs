@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use agent_core::store::Db;
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::{BoxFuture, Shared, WeakShared};
 use parking_lot::Mutex;
 
 use super::desk::Desk;
@@ -28,7 +28,8 @@ const GROUP_MAX: usize = 256;
 
 /// What a caller asks for, and whether it came about.
 trait Ask: Send + Sync {
-    /// Runs it and keeps the answer; false if it failed when it had written something.
+    /// Runs it and keeps the answer; false if it failed and the transaction is no longer what it was
+    /// before: it had written something, or SQLite gave the whole transaction up.
     fn run(&self, desk: &mut Desk<'_, '_>) -> bool;
 }
 
@@ -45,7 +46,11 @@ where
     fn run(&self, desk: &mut Desk<'_, '_>) -> bool {
         let n_changes = desk.tx.sql().total_changes();
         let answer = (self.work)(desk);
-        let is_whole = answer.is_ok() || desk.tx.sql().total_changes() == n_changes;
+        // When it cannot read or write SQLite undoes also what others wrote, and each statement after
+        // that would be a transaction of its own.
+        let is_undone = desk.tx.sql().is_autocommit();
+        let is_unchanged = desk.tx.sql().total_changes() == n_changes;
+        let is_whole = !is_undone && (answer.is_ok() || is_unchanged);
         *self.answer.lock() = Some(answer);
         is_whole
     }
@@ -54,16 +59,21 @@ where
 /// Callers whose spends are one write. None once the writer has reached it.
 type Asks = Mutex<Option<Vec<Arc<dyn Ask>>>>;
 
+/// Whether a group was committed. All its callers drive it, so that it goes on when some of them
+/// leave.
+type Done = BoxFuture<'static, bool>;
+
 struct Group {
     asks: Arc<Asks>,
-    /// Whether it was committed. All callers drive it, so that it goes on when some of them leave.
-    done: Shared<BoxFuture<'static, bool>>,
+    /// Weak, so that it ends when all callers left: if it was not queued by then, what they asked for
+    /// must not happen when somebody else comes.
+    done: Option<WeakShared<Done>>,
 }
 
 impl Group {
-    fn open(first: Arc<dyn Ask>, db: Db, cache: Arc<PolicyCache>) -> Self {
+    fn open(first: Arc<dyn Ask>, db: Db, cache: Arc<PolicyCache>) -> (Self, Shared<Done>) {
         let asks: Arc<Asks> = Arc::new(Mutex::new(Some(vec![first])));
-        let queued = Arc::clone(&asks);
+        let (queued, unreached) = (Arc::clone(&asks), Arc::clone(&asks));
         let done = async move {
             let write = db.write(move |tx| {
                 let asks = queued.lock().take().unwrap_or_default();
@@ -74,19 +84,27 @@ impl Group {
                     Err(Error::corrupt("a spend failed when it had written"))
                 })
             });
-            write.await.is_ok()
+            let is_done = write.await.is_ok();
+            // A write that the writer never reached must not take in anybody else.
+            drop(unreached.lock().take());
+            is_done
         };
         let done = done.boxed().shared();
-        Self { asks, done }
+        let group = Self {
+            asks,
+            done: done.downgrade(),
+        };
+        (group, done)
     }
 
-    fn admit(&self, ask: &Arc<dyn Ask>) -> bool {
+    fn admit(&self, ask: &Arc<dyn Ask>) -> Option<Shared<Done>> {
+        let done = self.done.as_ref().and_then(WeakShared::upgrade)?;
         match self.asks.lock().as_mut() {
             Some(asks) if asks.len() < GROUP_MAX => {
                 asks.push(Arc::clone(ask));
-                true
+                Some(done)
             }
-            _ => false,
+            _ => None,
         }
     }
 }
@@ -132,15 +150,12 @@ impl Gather {
             .await
     }
 
-    fn join(&self, ask: Arc<dyn Ask>) -> Shared<BoxFuture<'static, bool>> {
+    fn join(&self, ask: Arc<dyn Ask>) -> Shared<Done> {
         let mut open = self.open.lock();
-        if let Some(group) = open.as_ref()
-            && group.admit(&ask)
-        {
-            return group.done.clone();
+        if let Some(done) = open.as_ref().and_then(|group| group.admit(&ask)) {
+            return done;
         }
-        let group = Group::open(ask, self.db.clone(), Arc::clone(&self.cache));
-        let done = group.done.clone();
+        let (group, done) = Group::open(ask, self.db.clone(), Arc::clone(&self.cache));
         *open = Some(group);
         done
     }
