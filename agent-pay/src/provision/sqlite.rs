@@ -1,15 +1,16 @@
 //! SQLite databases in a directory of the host.
 
+mod ahead;
 mod file;
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::ErrorKind as IoKind;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agent_core::{ErrorKind, Retry};
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rusqlite::Connection;
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     Vault,
 };
 use crate::error::{Error, Result};
-use file::{failed, fall_asleep, io, is_ours, make, open, pragma, remove};
+use file::{failed, fall_asleep, io, is_ours, open, pragma, remove};
 
 const NAME: &str = "sqlite";
 /// What the name of a database that can be used ends with.
@@ -26,10 +27,6 @@ const AWAKE: &str = "db";
 const ASLEEP: &str = "asleep";
 /// What the name of one ends with that is being made: under its own name it is whole.
 const MAKING: &str = "making";
-/// What the name of one ends with that was made ahead.
-const AHEAD: &str = "ahead";
-/// What keeps two from making databases ahead in one directory.
-const AHEAD_LOCK: &str = "ahead.lock";
 
 /// Makes SQLite databases, a file each, in one directory.
 ///
@@ -59,6 +56,8 @@ struct Inner {
     offer: Offer,
     n_max: usize,
     n_warm: usize,
+    /// Keeps a creation that nobody waits for any more apart from the one that repeats it.
+    creating: Arc<Mutex<()>>,
 }
 
 impl SqliteDatabases {
@@ -77,6 +76,7 @@ impl SqliteDatabases {
                 offer: Offer::new(Self::OFFER, description, plans),
                 n_max: Self::N_MAX,
                 n_warm: 0,
+                creating: Arc::default(),
             }),
         }
     }
@@ -159,70 +159,16 @@ impl Inner {
     }
 
     fn create(&self, name: &ResourceName) -> Result<PathBuf> {
+        let _alone = self.creating.lock();
         let (path, asleep) = (self.path(name, AWAKE)?, self.path(name, ASLEEP)?);
         if is_ours(&asleep)? && !is_ours(&path)? {
             std::fs::rename(&asleep, &path).map_err(io("wake a database"))?;
         }
-        if !is_ours(&path)? && !self.claim(&path)? {
+        if !is_ours(&path)? && !self.claim(name, &path)? {
             self.make(&name.to_string(), &path)?;
         }
         self.sync_names()?;
         Ok(path)
-    }
-
-    /// Makes a database under another name first, so that under its own it is whole.
-    fn make(&self, name: &str, path: &Path) -> Result<()> {
-        let making = self.dir()?.join(format!("{name}.{MAKING}"));
-        // What a creation that was cut off left.
-        remove(&making)?;
-        make(&making)?;
-        std::fs::rename(&making, path).map_err(io("name a database"))
-    }
-
-    /// Lists the names of what is made ahead. No resource's name has a `-`.
-    fn ahead(&self) -> Result<impl Iterator<Item = (String, PathBuf)>> {
-        let dir = self.dir()?;
-        Ok((0..self.n_warm).map(move |n| {
-            let name = format!("warm-{n}");
-            let path = dir.join(format!("{name}.{AHEAD}"));
-            (name, path)
-        }))
-    }
-
-    fn fill(&self) -> Result<usize> {
-        let lock = self.dir()?.join(AHEAD_LOCK);
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false);
-        let lock = options.open(lock).map_err(io("open a lock"))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(0),
-            Err(TryLockError::Error(error)) => return Err(io("take a lock")(error)),
-        }
-        let mut n_made = 0_usize;
-        for (name, path) in self.ahead()? {
-            if !is_ours(&path)? {
-                self.make(&name, &path)?;
-                n_made = n_made.saturating_add(1);
-            }
-        }
-        Ok(n_made)
-    }
-
-    /// Gives a database that was made ahead another name and returns whether there was one: of two
-    /// that take the same, one finds it gone.
-    fn claim(&self, path: &Path) -> Result<bool> {
-        for (_name, ahead) in self.ahead()? {
-            if !is_ours(&ahead).unwrap_or(false) {
-                continue;
-            }
-            match std::fs::rename(&ahead, path) {
-                Ok(()) => return Ok(true),
-                Err(error) if error.kind() == IoKind::NotFound => {}
-                Err(error) => return Err(io("name a database")(error)),
-            }
-        }
-        Ok(false)
     }
 
     fn alter(&self, name: &ResourceName, is_awake: bool) -> Result<()> {
