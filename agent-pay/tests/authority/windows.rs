@@ -7,7 +7,7 @@ use crate::common::{NOON_MS, Shop, op, who};
 use agent_core::Timestamp;
 use agent_pay::authority::{Authorization, Calendar, Limit, SpendState};
 use proptest::prelude::*;
-use proptest::test_runner::{TestError, TestRunner};
+use proptest::test_runner::{RngAlgorithm, TestError, TestRng, TestRunner};
 
 const HOUR: u64 = 3_600;
 
@@ -304,12 +304,19 @@ async fn run(bug: Option<Bug>, ops: Vec<Op>) -> Result<(), TestCaseError> {
 }
 
 fn walk(bug: Option<Bug>) -> Result<(), TestError<Vec<Op>>> {
-    let mut runner = TestRunner::new(ProptestConfig {
+    let is_sound = bug.is_none();
+    let config = ProptestConfig {
         failure_persistence: None,
-        cases: 20,
-        max_shrink_iters: if bug.is_some() { 0 } else { 500 },
+        // A bug ends the walk where it is found.
+        cases: if is_sound { 20 } else { 1_000 },
+        max_shrink_iters: if is_sound { 500 } else { 0 },
         ..ProptestConfig::default()
-    });
+    };
+    let mut runner = if is_sound {
+        TestRunner::new(config)
+    } else {
+        TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha))
+    };
     runner.run(&ops(), |ops| {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         runtime.unwrap().block_on(run(bug, ops))
