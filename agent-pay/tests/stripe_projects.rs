@@ -179,6 +179,16 @@ async fn a_dearer_plan_is_an_upgrade_and_a_cheaper_one_a_downgrade() {
     assert_eq!(calls(dir.path(), "downgrade"), 1);
 }
 
+/// Another process writes it: were it open for writing here, a process that another test starts at
+/// this moment would have it open too, and it could not be run (`ETXTBSY`).
+fn write_program(path: &Path, text: &str) {
+    let status = std::process::Command::new("/bin/sh")
+        .args(["-c", "printf %s \"$2\" > \"$1\" && chmod 700 \"$1\"", "sh"])
+        .args([path.as_os_str(), text.as_ref()])
+        .status();
+    assert!(status.unwrap().success());
+}
+
 #[tokio::test]
 async fn hostile_answers_are_errors() {
     for answer in [
@@ -193,9 +203,7 @@ async fn hostile_answers_are_errors() {
     ] {
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("stripe");
-        std::fs::write(&program, format!("#!/bin/sh\ncat <<'X'\n{answer}\nX\n")).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-        std::fs::set_permissions(&program, mode).unwrap();
+        write_program(&program, &format!("#!/bin/sh\ncat <<'X'\n{answer}\nX\n"));
         let settings = StripeProjectsSettings::new(&program, dir.path())
             .with_variable("PATH", "/usr/bin:/bin");
         let projects = projects(settings);
