@@ -23,6 +23,7 @@ use rotation::Rotation;
 /// Rows that share a centre. Those of the last, incomplete block have no codes.
 pub(super) const BLOCK: usize = 1_024;
 /// A block gets another centre when this many of its vectors were replaced.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 const REPLACED_MAX: u32 = 128;
 const BITS: usize = u64::BITS as usize;
 
@@ -174,6 +175,7 @@ impl BinaryCodes {
     }
 
     /// Gives a row another code, and returns its block if that needs another centre by now.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub(super) fn replace(&mut self, row: usize, vector: &[i8]) -> Option<usize> {
         self.write(row, Some(vector));
         let n = self.n_replaced.get_mut(row / BLOCK)?;

@@ -127,6 +127,7 @@ fn what_repeats_with_a_block_is_found() {
     }
 }
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 #[test]
 fn vectors_that_were_replaced_one_by_one_are_found_as_well() {
     let subject = subject(7);
