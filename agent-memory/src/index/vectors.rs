@@ -103,6 +103,10 @@ impl Vectors {
     }
 
     pub(super) fn erase(&mut self, row: usize) {
+        if self.row(row).is_none() {
+            return;
+        }
+        self.codes.erase(row);
         if let Some(scale) = self.scales.get_mut(row) {
             *scale = 0.0;
         }
@@ -110,7 +114,6 @@ impl Vectors {
         if let Some(bytes) = self.bytes.get_mut(start..start + self.dimensions) {
             bytes.fill(0);
         }
-        self.codes.erase(row);
     }
 
     /// Works out anew what still tells of erased vectors.

@@ -42,8 +42,8 @@ struct Asked {
 }
 
 impl BinaryCodes {
-    /// About as many rows as are wanted, at most twice as many, rising: those with the highest products with the query, as
-    /// the signs of both give them.
+    /// About as many rows as are wanted, at most twice as many, rising: those with the highest
+    /// products with the query, as the signs of both give them.
     pub(in crate::index::vectors) fn nearest(
         &self,
         query: &Quantized,
