@@ -1,6 +1,5 @@
 //! The embedder behind an endpoint, against a server on this machine that speaks the protocol.
 
-#![cfg(feature = "openai-embedder")]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p agent-orch --example golden -- agent-orch/tests/golden/v2.db` writes the file of
 //! the format that is about to be released. Time and randomness are seeded, so that the same code
-//! writes the same records. `tests/golden.rs` says what is in it.
+//! writes the same records. `tests/suite/golden.rs` says what is in it.
 
 use std::path::Path;
 use std::sync::Arc;

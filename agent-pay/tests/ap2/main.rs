@@ -21,5 +21,6 @@ mod peer;
 #[path = "../common/peer.rs"]
 mod program;
 
+#[expect(dead_code, reason = "these tests use a part of it")]
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,10 +1,6 @@
 //! An authority in a directory of its own, and short names.
 
-#![expect(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "shared by tests that each use a part of it"
-)]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 pub(crate) mod planted;
 

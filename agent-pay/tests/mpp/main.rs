@@ -17,5 +17,6 @@ mod seller;
 mod session;
 mod wire;
 
+#[expect(dead_code, reason = "these tests use a part of it")]
 #[path = "../common/mod.rs"]
 mod common;

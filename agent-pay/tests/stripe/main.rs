@@ -4,11 +4,16 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod back;
+#[expect(dead_code, reason = "these tests use a part of it")]
 #[path = "../common/mod.rs"]
 mod common;
 mod events;
-#[path = "../common/fake_stripe.rs"]
 mod fake_stripe;
+mod meters;
+#[path = "../common/peer.rs"]
+mod peer;
+mod peers;
+mod sdk;
 mod tokens;
 mod wire;
 

@@ -1,0 +1,28 @@
+//! The tests of this crate, one module a subject, in one program: a program for each would be
+//! linked as often as there are subjects, with everything the crate depends on.
+
+mod authority;
+#[path = "../common/mod.rs"]
+mod common;
+mod conformance;
+mod crash_points;
+mod durability;
+mod example;
+mod finops;
+mod gathered;
+mod hostile;
+mod intent;
+mod model;
+mod old_files;
+mod planted;
+mod provision;
+mod race;
+mod rails;
+mod rate_card;
+mod spend;
+mod spend_kill;
+mod spend_race;
+mod statements;
+mod trade;
+mod transaction;
+mod transfers;
