@@ -10,6 +10,7 @@ use super::card::Allowance;
 use super::session::{Session, SessionStatus};
 use crate::backend::sqlite;
 use crate::backend::sqlite::statement::run;
+use crate::backend::sqlite::turn::Turns;
 use crate::error::{Error, Result};
 
 pub(super) use purge::{ended_tokens, purge_sessions, remove_token};
@@ -140,15 +141,16 @@ pub(super) fn update(tx: &mut Tx<'_>, found: &Versioned) -> Result<bool> {
     Ok(n_rows == 1)
 }
 
-/// Returns sessions whose payment went out and has no known outcome.
+/// Sessions whose payment went out and has no known outcome.
+const PAYING: Turns = Turns {
+    list: "acp paying",
+    select: "SELECT 0, id FROM pay_acp_session WHERE is_paying = 1 AND ?1 <= 0 AND id > ?2 \
+             AND 0 < ?4 ORDER BY id LIMIT ?3",
+};
+
+/// Returns some of them, and others the next time.
 pub(super) fn paying(tx: &Tx<'_>, limit: usize) -> Result<Vec<String>> {
-    let select = "SELECT id FROM pay_acp_session WHERE is_paying = 1 ORDER BY id LIMIT ?1";
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let found = tx.sql().prepare_cached(select).and_then(|mut select| {
-        let rows = select.query_map([limit], |row| row.get(0))?;
-        rows.collect::<rusqlite::Result<Vec<_>>>()
-    });
-    Ok(found.map_err(sql("list checkouts"))?)
+    PAYING.next(tx, i64::MAX, limit, |row| row.get(1))
 }
 
 /// A token is kept by its digest: who reads the store cannot charge with it.

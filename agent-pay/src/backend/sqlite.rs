@@ -17,6 +17,7 @@ mod invoice;
 mod query;
 mod schema;
 pub(crate) mod statement;
+pub(crate) mod turn;
 mod usage;
 
 use agent_core::store::{Db, Tx};

@@ -61,6 +61,7 @@ mod with_authority {
         ApprovalRequest, Authorization, Intent, Refund, RefundState, Refusal, SpendHold, SpendState,
     };
     use crate::backend::SqliteAuthority;
+    use crate::backend::sqlite::turn::{REFUNDS, SPENDS};
     use crate::error::{Error, Result};
     use crate::rail::{Outcome, Payment, Rail};
 
@@ -138,26 +139,33 @@ mod with_authority {
         }
 
         /// Asks the rail about at most `limit` payments and as many refunds whose outcome is not
-        /// known, and returns how many of them are known now.
+        /// known, and returns how many of them are known now. The next call goes on where this one
+        /// stops, and from the beginning after the last: each is reached, however many stay unknown.
         ///
         /// # Errors
-        /// Those of the store; `Corrupt` if the rail contradicts what is booked.
+        /// Those of the store; `Corrupt` if the rail contradicts what is booked, when all were asked
+        /// about.
         ///
         /// # Cancel safety
         /// Atomic for each payment.
         pub async fn reconcile(&self, limit: usize) -> Result<usize> {
-            let mut n_known = 0_usize;
-            for key in self.authority.submitted(limit).await? {
-                if !matches!(self.look_up(key).await?, Paid::Unknown { .. }) {
-                    n_known = n_known.saturating_add(1);
-                }
+            let db = self.authority.db();
+            let spends = db.write(move |tx| SPENDS.keys(tx, limit)).await?;
+            let refunds = db.write(move |tx| REFUNDS.keys(tx, limit)).await?;
+            let (mut n_known, mut failed) = (0_usize, None);
+            let mut count = |paid: Result<Paid>| match paid {
+                Ok(Paid::Unknown { .. }) => {}
+                Ok(_) => n_known = n_known.saturating_add(1),
+                // One that is contradicted must not keep the others from being asked about.
+                Err(error) => failed = Some(error),
+            };
+            for key in spends {
+                count(self.look_up(key).await);
             }
-            for key in self.authority.submitted_refunds(limit).await? {
-                if !matches!(self.look_up_refund(&key).await?, Paid::Unknown { .. }) {
-                    n_known = n_known.saturating_add(1);
-                }
+            for key in refunds {
+                count(self.look_up_refund(&key).await);
             }
-            Ok(n_known)
+            failed.map_or(Ok(n_known), Err)
         }
 
         /// Books what the rail tells by itself. An event told twice or late changes nothing.

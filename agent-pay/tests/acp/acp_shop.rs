@@ -81,12 +81,12 @@ impl Shop {
         self.state.lock().charges.clone()
     }
 
-    /// Lets no payment be looked up, or lets it again.
     /// Takes payments and loses its answers from here on.
     pub(crate) fn lose_answers(&self) {
         self.state.lock().is_losing = true;
     }
 
+    /// Lets no payment be looked up, or lets it again.
     pub(crate) fn set_away(&self, is_away: bool) {
         self.state.lock().is_away = is_away;
     }

@@ -13,3 +13,6 @@ mod peer;
 mod prism;
 mod purge;
 mod seller;
+#[path = "../common/stubborn.rs"]
+mod stubborn;
+mod turns;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 const HOUR: Duration = Duration::from_secs(3_600);
 
 /// Delegates a payment for a session until an hour has passed, and returns the token.
-async fn delegated(served: &Served, key: &str, path: &str) -> String {
+pub(crate) async fn delegated(served: &Served, key: &str, path: &str) -> String {
     let session = path.rsplit('/').next().unwrap();
     let ends = agent_core::Timestamp::from_unix_ms(NOON_MS + 3_600_000);
     let body = json!({
@@ -33,13 +33,13 @@ async fn delegated(served: &Served, key: &str, path: &str) -> String {
     said.body["id"].as_str().unwrap().to_owned()
 }
 
-async fn pay(served: &Served, path: &str, token: &str) -> u16 {
+pub(crate) async fn pay(served: &Served, path: &str, token: &str) -> u16 {
     let complete = format!("{path}/complete");
     let said = say(&served.base, "POST", &complete, Some("p"), &pay_with(token)).await;
     said.status
 }
 
-async fn status(served: &Served, path: &str) -> Option<String> {
+pub(crate) async fn status(served: &Served, path: &str) -> Option<String> {
     let said = say(&served.base, "GET", path, None, &Value::Null).await;
     let status = said.body["status"].as_str().filter(|_| said.status == 200);
     status.map(ToOwned::to_owned)

@@ -17,12 +17,15 @@ mod old_files;
 mod planted;
 mod provision;
 mod race;
+mod rail_turns;
 mod rails;
 mod rate_card;
 mod spend;
 mod spend_kill;
 mod spend_race;
 mod statements;
+#[path = "../common/stubborn.rs"]
+mod stubborn;
 mod trade;
 mod transaction;
 mod transfers;

@@ -49,7 +49,7 @@ mod internal {
     agent_pay::rail_conformance!(make);
 }
 
-fn simulator(faults: SimulatorFaults, seed: u64) -> Arc<Simulator> {
+pub(crate) fn simulator(faults: SimulatorFaults, seed: u64) -> Arc<Simulator> {
     Arc::new(Simulator::new(faults, Arc::new(SeededEntropy::new(seed))))
 }
 
@@ -81,9 +81,10 @@ mod simulator_with_faults {
     agent_pay::rail_conformance!(make);
 }
 
-const POLICY: &str = "[node.acme]\nlimits = [\"100.00 USD lifetime\"]\nfirst_payee = \"allow\"";
+pub(crate) const POLICY: &str =
+    "[node.acme]\nlimits = [\"100.00 USD lifetime\"]\nfirst_payee = \"allow\"";
 
-async fn books(shop: &Shop) -> (agent_core::Amount, agent_core::Amount) {
+pub(crate) async fn books(shop: &Shop) -> (agent_core::Amount, agent_core::Amount) {
     let budgets = Budgets::new(Arc::new(shop.ledger.clone()));
     let balance = budgets.balance(Asset::USD, path("acme")).await.unwrap();
     (balance.spent, balance.held)

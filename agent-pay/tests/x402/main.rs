@@ -18,5 +18,7 @@ mod selling;
 mod settling;
 mod shared;
 mod stack;
+#[path = "../common/stubborn.rs"]
+mod stubborn;
 mod terms;
 mod wire;

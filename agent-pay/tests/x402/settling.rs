@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::house::{House, Mood, PRICE, Shop, Work, asked, config};
 use crate::selling::{POLICIES, code, said, why};
+use crate::stubborn::Stubborn;
 
 /// The reference facilitator answers 1 success and 4 errors in parallel, and an error later.
 #[tokio::test]
@@ -238,4 +239,98 @@ async fn work_whose_payment_fails_is_withheld_and_undone_once() {
     }
     assert_eq!((house.n_worked(), house.earned().await), (1, 0));
     assert_eq!(undone.0.load(Ordering::SeqCst), 1);
+}
+
+/// Takes back no work of the first few payments it hears of, ever.
+#[derive(Debug)]
+struct Stuck {
+    stubborn: Stubborn,
+    n_undone: AtomicU32,
+}
+
+#[async_trait]
+impl Undo for Stuck {
+    async fn undo(&self, payment: CanonicalKey) -> agent_pay::Result<()> {
+        if self.stubborn.refuses(payment.as_str()) {
+            return Err(agent_pay::Error::invalid("undo", "it cannot be taken back"));
+        }
+        self.n_undone.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Chain for Stuck {
+    async fn look_up(
+        &self,
+        domain: Domain,
+        authorization: Authorization,
+    ) -> agent_pay::Result<Execution> {
+        let payment = CanonicalKey::new(&domain, &authorization);
+        Ok(if self.stubborn.refuses(payment.as_str()) {
+            Execution::NotYet
+        } else {
+            Execution::never("expired")
+        })
+    }
+}
+
+/// What a page has, and how many always fail.
+const PAGE: usize = 2;
+const STUCK: usize = 5;
+
+/// Pays a seller that is stuck so often that one more payment than it refuses is there.
+async fn stuck(policy: SettlePolicy, mood: Mood) -> (House, Shop, Arc<Stuck>) {
+    let house = House::open(100_000).await;
+    let stuck = Arc::new(Stuck {
+        stubborn: Stubborn::new(STUCK),
+        n_undone: 0.into(),
+    });
+    // Nobody is asked and nothing is taken back while they are paid.
+    let sale = Sale::new(vec![asked()]).with_policy(policy);
+    let seller = house.seller(config().with_undo(Arc::new(Closed))).await;
+    let layer = seller.layer(sale).unwrap();
+    let shop = house.serve(seller, layer, Work::default()).await;
+    *house.facilitator.moods.lock() = vec![mood; 40];
+    for _ in 0..=STUCK {
+        assert_eq!(shop.get("/a", &house.payment().await).await.status(), 503);
+        house.wait(1);
+    }
+    let config = config()
+        .with_undo(Arc::<Stuck>::clone(&stuck) as Arc<dyn Undo>)
+        .with_chain(Arc::<Stuck>::clone(&stuck));
+    let seller = house.seller(config).await;
+    (house, Shop { seller, ..shop }, stuck)
+}
+
+/// Takes nothing back.
+#[derive(Debug)]
+struct Closed;
+
+#[async_trait]
+impl Undo for Closed {
+    async fn undo(&self, _payment: CanonicalKey) -> agent_pay::Result<()> {
+        Err(agent_pay::Error::invalid("undo", "it is closed"))
+    }
+}
+
+#[tokio::test]
+async fn work_behind_work_that_is_never_taken_back_is_taken_back() {
+    let refuse = Mood::Refuse("insufficient_funds");
+    let (_house, shop, stuck) = stuck(SettlePolicy::WorkFirst, refuse).await;
+    for _ in 0..=STUCK / PAGE {
+        assert_eq!(stuck.n_undone.load(Ordering::SeqCst), 0);
+        let _one_that_failed = shop.seller.reconcile(PAGE).await.unwrap_err();
+    }
+    assert_eq!(stuck.n_undone.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_payment_behind_payments_nobody_knows_about_is_asked_about() {
+    let (house, shop, _stuck) = stuck(SettlePolicy::SettleFirst, Mood::Idle).await;
+    let mut n_known = 0;
+    for _ in 0..=STUCK / PAGE {
+        n_known += shop.seller.reconcile(PAGE).await.unwrap();
+    }
+    assert_eq!((n_known, house.n_worked()), (1, 0));
 }

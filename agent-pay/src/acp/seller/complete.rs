@@ -151,31 +151,42 @@ impl Seller {
     }
 
     /// Finds out what became of at most `limit` payments whose outcome is not known, and returns how
-    /// many are known. Call it from time to time: an agent may never come back.
+    /// many are known. Call it from time to time, as an agent may never come back: the next call goes
+    /// on with the payments after these, so that each is reached, however many stay unknown.
     ///
     /// # Errors
-    /// Those of the store; `Corrupt` if the merchant took another amount than asked.
+    /// Those of the store; `Corrupt` if the merchant took another amount than asked, when all were
+    /// asked about.
     ///
     /// # Cancel safety
     /// Atomic for each payment.
     pub async fn reconcile(&self, limit: usize) -> Result<usize> {
-        let mut n_known = 0_usize;
-        for id in self.db.read(move |tx| store::paying(tx, limit)).await? {
-            let found = self.db.read(move |tx| store::find(tx, &id, None)).await?;
-            let Some(mut found) = found else { continue };
-            let Some(paying) = found.session.paying.clone() else {
-                continue;
-            };
-            let outcome = self.merchant.look_up(paying.id).await;
-            if outcome.is_final() {
-                let config = std::sync::Arc::clone(&self.config);
-                let concluded = self
-                    .db
-                    .write(move |tx| conclude(tx, &mut found, &outcome, &config));
-                n_known = n_known.saturating_add(usize::from(concluded.await?));
+        let (mut n_known, mut failed) = (0_usize, None);
+        for id in self.db.write(move |tx| store::paying(tx, limit)).await? {
+            match self.find_out(id).await {
+                Ok(is_known) => n_known = n_known.saturating_add(usize::from(is_known)),
+                // One that is contradicted must not keep the others from being asked about.
+                Err(error) => failed = Some(error),
             }
         }
-        Ok(n_known)
+        failed.map_or(Ok(n_known), Err)
+    }
+
+    async fn find_out(&self, id: String) -> Result<bool> {
+        let found = self.db.read(move |tx| store::find(tx, &id, None)).await?;
+        let paying = found.and_then(|found| Some((found.session.paying.clone()?, found)));
+        let Some((paying, mut found)) = paying else {
+            return Ok(false);
+        };
+        let outcome = self.merchant.look_up(paying.id).await;
+        if !outcome.is_final() {
+            return Ok(false);
+        }
+        let config = std::sync::Arc::clone(&self.config);
+        let concluded = self
+            .db
+            .write(move |tx| conclude(tx, &mut found, &outcome, &config));
+        concluded.await
     }
 }
 

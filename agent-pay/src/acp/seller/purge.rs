@@ -29,7 +29,8 @@ impl Seller {
     /// are given again to their keys, which are kept for a day at least. Orders stay, and so does
     /// everything of a payment whose outcome is not known. Call it from time to time.
     ///
-    /// A card leaves the vault before its token is forgotten here, so that a crash between the two
+    /// A card that the vault does not forget waits until all others had their turn: the next call goes
+    /// on with those after it. A card leaves the vault before its token is forgotten here, so that a crash between the two
     /// forgets it again and leaves none behind.
     ///
     /// # Errors
@@ -43,7 +44,7 @@ impl Seller {
         let before = Timestamp::from_unix_ms(before_ms);
         let ended = self
             .db
-            .read(move |tx| store::ended_tokens(tx, before, limit));
+            .write(move |tx| store::ended_tokens(tx, before, limit));
         let (mut purged, mut gone) = (Purged::default(), Vec::new());
         for (digest, vaulted) in ended.await? {
             let is_gone = match &self.vault {

@@ -1,10 +1,11 @@
 //! What is over, and goes.
 
 use agent_core::Timestamp;
-use agent_core::store::{Tx, sql};
+use agent_core::store::Tx;
 use rusqlite::params;
 
 use crate::backend::sqlite::statement::run;
+use crate::backend::sqlite::turn::Turns;
 use crate::error::Result;
 
 /// Removes sessions that ended before a moment.
@@ -19,24 +20,27 @@ pub(in crate::acp) fn purge_sessions(
     run(tx, delete, params![before.as_unix_ms(), limit])
 }
 
-/// Returns the digests of tokens that ended before a moment, and what the vault calls their cards. Of a
-/// session whose payment is not known they stay: it may have been taken with them.
+/// Tokens in the order they end in. Of a session whose payment is not known they stay: it may have been
+/// taken with them.
+const ENDED: Turns = Turns {
+    list: "acp ended",
+    select: "SELECT ends_ms, token, vault FROM pay_acp_token WHERE ends_ms < ?4 \
+             AND (ends_ms, token) > (?1, ?2) AND NOT EXISTS \
+             (SELECT 1 FROM pay_acp_session WHERE is_paying = 1 \
+             AND id = json_extract(allowance, '$.checkout_session_id')) \
+             ORDER BY ends_ms, token LIMIT ?3",
+};
+
+/// Returns the digests of some tokens that ended before a moment, and what the vault calls their cards;
+/// others the next time.
 pub(in crate::acp) fn ended_tokens(
     tx: &Tx<'_>,
     before: Timestamp,
     limit: usize,
 ) -> Result<Vec<(String, String)>> {
-    let select = "SELECT token, vault FROM pay_acp_token WHERE ends_ms < ?1 AND NOT EXISTS \
-                  (SELECT 1 FROM pay_acp_session WHERE is_paying = 1 \
-                   AND id = json_extract(allowance, '$.checkout_session_id')) \
-                  ORDER BY ends_ms LIMIT ?2";
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let found = tx.sql().prepare_cached(select).and_then(|mut select| {
-        let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-        let rows = select.query_map(params![before.as_unix_ms(), limit], read)?;
-        rows.collect::<rusqlite::Result<Vec<_>>>()
-    });
-    Ok(found.map_err(sql("list tokens"))?)
+    ENDED.next(tx, before.as_unix_ms(), limit, |row| {
+        Ok((row.get(1)?, row.get(2)?))
+    })
 }
 
 pub(in crate::acp) fn remove_token(tx: &mut Tx<'_>, digest: &str) -> Result<()> {

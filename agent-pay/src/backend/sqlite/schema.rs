@@ -259,4 +259,12 @@ DROP INDEX pay_transfer_credit;
 
 DELETE FROM pay_pending WHERE expires_ms IS NULL;
 ",
+    "
+CREATE TABLE pay_turn (
+    list TEXT PRIMARY KEY,
+    at INTEGER NOT NULL,
+    key TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pay_refund_open ON pay_refund (key) WHERE state = 0;
+",
 ];

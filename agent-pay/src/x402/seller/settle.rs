@@ -6,7 +6,8 @@ use rusqlite::params;
 
 use super::Seller;
 use crate::backend::sqlite::authority::{Answer, Begin, begin, finish};
-use crate::backend::sqlite::statement::{keys, run};
+use crate::backend::sqlite::statement::run;
+use crate::backend::sqlite::turn::Turns;
 use crate::error::{Error, Result};
 use crate::x402::authorization::CanonicalKey;
 use crate::x402::chain::Execution;
@@ -17,6 +18,15 @@ use crate::x402::store::one;
 
 const SETTLE: &str = "x402/settle";
 const UNDO: &str = "x402/undo";
+
+/// What is to be settled, asked about or taken back.
+const UNKNOWN: Turns = Turns {
+    list: "x402",
+    // The words of the index, or it is not used.
+    select: "SELECT at_ms, key FROM pay_x402_sale \
+             WHERE ((state = 0 AND (n_tries > 0 OR work = 1)) OR (state = 2 AND work = 1)) \
+             AND (at_ms, key) > (?1, ?2) AND at_ms < ?4 ORDER BY at_ms, key LIMIT ?3",
+};
 
 /// How a settlement stands, as it is stored.
 const OPEN: u8 = 0;
@@ -257,10 +267,11 @@ impl Seller {
         undone
     }
 
-    /// Settles and asks about at most `limit` payments of which nobody knows what became, the oldest
-    /// first, and returns how many of them are known now: those whose settlement was not heard of, and
-    /// those whose work was done by a process that died before it settled. Work whose payment failed
-    /// is taken back. Call it from time to time and after a restart.
+    /// Settles and asks about at most `limit` payments of which nobody knows what became, and returns
+    /// how many of them are known now: those whose settlement was not heard of, and those whose work was
+    /// done by a process that died before it settled. Work whose payment failed is taken back. Call it
+    /// from time to time and after a restart: the next call goes on with the payments after these, and
+    /// from the oldest after the newest, so that each is reached, however many stay unknown.
     ///
     /// # Errors
     /// Those of the store, and of [`Undo`](super::Undo) when all payments were asked about.
@@ -269,7 +280,8 @@ impl Seller {
     /// Atomic for each payment.
     pub async fn reconcile(&self, limit: usize) -> Result<usize> {
         let (mut n_known, mut failed) = (0_usize, None);
-        for key in self.unknown(limit).await? {
+        let unknown = self.inner.db.write(move |tx| UNKNOWN.keys(tx, limit));
+        for key in unknown.await? {
             match self.settle(&key).await {
                 Ok(Settlement::Unknown { .. }) => {}
                 Ok(_) => n_known = n_known.saturating_add(1),
@@ -278,16 +290,5 @@ impl Seller {
             }
         }
         failed.map_or(Ok(n_known), Err)
-    }
-
-    async fn unknown(&self, limit: usize) -> Result<Vec<IdempotencyKey>> {
-        let read = move |tx: &Tx<'_>| {
-            // The words of the index, or it is not used.
-            let query = "SELECT key FROM pay_x402_sale \
-                         WHERE (state = 0 AND (n_tries > 0 OR work = 1)) \
-                         OR (state = 2 AND work = 1) ORDER BY at_ms LIMIT ?1";
-            keys(tx, query, limit)
-        };
-        self.inner.db.read(read).await
     }
 }
