@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  callers ──► bounded queue ──► writer thread:  BEGIN IMMEDIATE
-//!                                                 savepoint · write 1 · release
+//!                                                 write 1
 //!                                                 savepoint · write 2 · release     until the queue
 //!                                                 …                                 is empty
 //!                                                COMMIT (one fsync) ──► all callers
@@ -111,8 +111,8 @@ impl Config {
 
 /// A transaction: the connection and the time the store gives its writes.
 ///
-/// A write runs inside a savepoint of a transaction it shares with other writes. Statements that
-/// would break it are refused: those that begin, commit or roll back a transaction, change the
+/// A write shares a transaction with other writes and is undone alone if it fails. Statements that
+/// would break that are refused: those that begin, commit or roll back a transaction, change the
 /// store's settings, or attach files. Savepoints of a write's own are allowed.
 pub struct Tx<'c> {
     connection: &'c rusqlite::Connection,

@@ -7,6 +7,8 @@
 )]
 
 mod common;
+#[path = "common/queued.rs"]
+mod queued;
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -14,47 +16,12 @@ use std::sync::mpsc;
 use agent_core::store::{Config, Db, Error, Tx, sql};
 use agent_core::{Classify, ErrorKind, Retry};
 use common::{open, put, stored};
+use queued::{hold_writer, ids, queue};
 use tempfile::TempDir;
 
 async fn open_fast() -> (Db, TempDir) {
     let dir = TempDir::new().unwrap();
     (open(common::fast(&dir)).await, dir)
-}
-
-fn ids(tx: &Tx<'_>) -> Result<Vec<i64>, Error> {
-    tx.sql()
-        .prepare_cached("SELECT id FROM item ORDER BY id")
-        .and_then(|mut select| select.query_map([], |row| row.get(0))?.collect())
-        .map_err(sql("list the items"))
-}
-
-/// Keeps the writer inside one write until the returned sender is dropped, so that what is
-/// written meanwhile gathers in the queue.
-async fn hold_writer(db: &Db) -> mpsc::Sender<()> {
-    let (release, held) = mpsc::channel::<()>();
-    let (entered, inside) = tokio::sync::oneshot::channel();
-    let db = db.clone();
-    let _held = tokio::task::spawn(async move {
-        db.write(move |_tx| {
-            let _gone = entered.send(());
-            let _released = held.recv();
-            Ok::<_, Error>(())
-        })
-        .await
-    });
-    inside.await.unwrap();
-    release
-}
-
-/// Starts a write and lets it reach the queue; writes queued so keep their order.
-async fn queue<T: Send + 'static>(
-    db: &Db,
-    write: impl FnOnce(&mut Tx<'_>) -> Result<T, Error> + Send + 'static,
-) -> tokio::task::JoinHandle<Result<T, Error>> {
-    let db = db.clone();
-    let task = tokio::task::spawn(async move { db.write(write).await });
-    tokio::task::yield_now().await;
-    task
 }
 
 #[tokio::test]
@@ -70,7 +37,7 @@ async fn a_read_sees_every_write_acknowledged_before() {
 async fn queued_writes_share_commits_and_keep_their_order() {
     let (db, _dir) = open_fast().await;
     let before = db.stats();
-    let release = hold_writer(&db).await;
+    let release = hold_writer(&db, |_tx| Ok(())).await;
     let mut tasks = Vec::new();
     for id in 0..1_000_i64 {
         // Each write tells how many came before it.
@@ -97,7 +64,7 @@ async fn queued_writes_share_commits_and_keep_their_order() {
 async fn a_batch_is_bounded() {
     let (db, _dir) = open_fast().await;
     let before = db.stats();
-    let release = hold_writer(&db).await;
+    let release = hold_writer(&db, |_tx| Ok(())).await;
     let n_writes = i64::try_from(Config::BATCH_MAX).unwrap() * 2;
     let mut tasks = Vec::new();
     for id in 0..n_writes {
@@ -113,7 +80,7 @@ async fn a_batch_is_bounded() {
 #[tokio::test]
 async fn a_failing_write_undoes_only_itself() {
     let (db, _dir) = open_fast().await;
-    let release = hold_writer(&db).await;
+    let release = hold_writer(&db, |_tx| Ok(())).await;
     let first = queue(&db, |tx| put(tx, 1, "")).await;
     let failing = queue(&db, |tx| {
         put(tx, 2, "")?;
@@ -161,7 +128,7 @@ impl Drop for PanicsWhenDropped {
 async fn an_answer_that_panics_when_dropped_does_not_end_the_threads() {
     let (db, _dir) = open_fast().await;
     for _ in 0..4 {
-        let release = hold_writer(&db).await;
+        let release = hold_writer(&db, |_tx| Ok(())).await;
         let abandoned = queue(&db, |_tx| Ok(PanicsWhenDropped)).await;
         abandoned.abort();
         assert!(abandoned.await.unwrap_err().is_cancelled());
@@ -174,7 +141,7 @@ async fn an_answer_that_panics_when_dropped_does_not_end_the_threads() {
 #[tokio::test]
 async fn a_caller_that_goes_away_loses_the_answer_and_not_the_effect() {
     let (db, _dir) = open_fast().await;
-    let release = hold_writer(&db).await;
+    let release = hold_writer(&db, |_tx| Ok(())).await;
     let abandoned = queue(&db, |tx| put(tx, 7, "")).await;
     abandoned.abort();
     assert!(abandoned.await.unwrap_err().is_cancelled());
@@ -246,7 +213,7 @@ async fn a_read_cannot_write() {
 async fn a_statement_that_ends_the_transaction_leaves_nothing_and_is_safe_to_repeat() {
     let (db, _dir) = open_fast().await;
     db.write(|tx| put(tx, 1, "")).await.unwrap();
-    let release = hold_writer(&db).await;
+    let release = hold_writer(&db, |_tx| Ok(())).await;
     let neighbour = queue(&db, |tx| put(tx, 2, "")).await;
     let guilty = queue(&db, |tx| {
         tx.sql()
@@ -280,7 +247,7 @@ async fn a_full_disk_is_told_to_the_write_that_hit_it() {
     })
     .await
     .unwrap();
-    let release = hold_writer(&db).await;
+    let release = hold_writer(&db, |_tx| Ok(())).await;
     let neighbour = queue(&db, |tx| put(tx, 1, "small")).await;
     let guilty = queue(&db, |tx| put(tx, 2, &"x".repeat(1 << 20))).await;
     drop(release);
@@ -314,7 +281,7 @@ async fn a_constraint_broken_at_the_commit_is_safe_to_repeat_for_the_others() {
             .execute_batch("INSERT INTO part VALUES (99)")
             .map_err(sql("insert a part"))
     };
-    let release = hold_writer(&db).await;
+    let release = hold_writer(&db, |_tx| Ok(())).await;
     let neighbour = queue(&db, |tx| put(tx, 1, "")).await;
     let guilty = queue(&db, orphan).await;
     drop(release);
@@ -377,7 +344,7 @@ async fn a_closed_store_refuses_calls_on_every_clone() {
     let dir = TempDir::new().unwrap();
     let db = open(common::fast(&dir)).await;
     let clone = db.clone();
-    let release = hold_writer(&db).await;
+    let release = hold_writer(&db, |_tx| Ok(())).await;
     let queued = queue(&db, |tx| put(tx, 1, "")).await;
     let closing = tokio::task::spawn(async move { clone.close().await });
     tokio::task::yield_now().await;
@@ -399,7 +366,7 @@ async fn a_closed_store_refuses_calls_on_every_clone() {
 async fn the_last_handle_dropped_works_off_the_queue() {
     let dir = TempDir::new().unwrap();
     let db = open(common::fast(&dir)).await;
-    let release = hold_writer(&db).await;
+    let release = hold_writer(&db, |_tx| Ok(())).await;
     for id in 0..100 {
         let abandoned = queue(&db, move |tx| put(tx, id, "")).await;
         abandoned.abort();

@@ -316,7 +316,12 @@ fn main() {
         return runtime.block_on(count());
     }
     if std::env::args().any(|argument| argument == "--together") {
-        let together = runtime.block_on(callers(128, Durability::PowerLoss, false, 600));
+        let n_each = if std::env::args().any(|argument| argument == "--few") {
+            60
+        } else {
+            600
+        };
+        let together = runtime.block_on(callers(128, Durability::PowerLoss, false, n_each));
         return println!("{}/s, {} a hold", together.0, together.1);
     }
     if std::env::args().any(|argument| argument == "--alone") {

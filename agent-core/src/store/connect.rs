@@ -26,7 +26,7 @@ const PAGES_KIB: u32 = 65_536;
 /// Marks the file as a store of this crate (`AgDb`), so that another program's database is not
 /// taken for one.
 const APPLICATION_ID: i32 = 0x4167_4462;
-/// The savepoint each write runs in.
+/// The savepoint a write runs in that has neighbours before it.
 pub(super) const SAVEPOINT: &str = "agent_store_write";
 /// The settings a write or read may look at and not change.
 const SETTINGS_FIXED: [&str; 13] = [
@@ -80,15 +80,24 @@ pub(super) fn open(config: &Config) -> Result<Opened, Error> {
 pub(super) struct Confined {
     pub(super) connection: Connection,
     is_inside: Arc<AtomicBool>,
+    /// Whether a caller ever prepared a savepoint of its own.
+    has_savepoints: Arc<AtomicBool>,
 }
 
 impl Confined {
     pub(super) fn new(mut connection: Connection) -> Result<Self, Error> {
         let is_inside = Arc::new(AtomicBool::new(false));
-        let inside = Arc::clone(&is_inside);
+        let has_savepoints = Arc::new(AtomicBool::new(false));
+        let (inside, savepoints) = (Arc::clone(&is_inside), Arc::clone(&has_savepoints));
         connection
             .authorizer(Some(move |context: AuthContext<'_>| {
-                if inside.load(Ordering::Relaxed) && is_forbidden(&context.action) {
+                if !inside.load(Ordering::Relaxed) {
+                    return Authorization::Allow;
+                }
+                if matches!(context.action, AuthAction::Savepoint { .. }) {
+                    savepoints.store(true, Ordering::Relaxed);
+                }
+                if is_forbidden(&context.action) {
                     Authorization::Deny
                 } else {
                     Authorization::Allow
@@ -98,7 +107,14 @@ impl Confined {
         Ok(Self {
             connection,
             is_inside,
+            has_savepoints,
         })
+    }
+
+    /// Returns whether a caller's function ever prepared a savepoint of its own, which it may have
+    /// left open or may open again from the statement cache.
+    pub(super) fn has_savepoints(&self) -> bool {
+        self.has_savepoints.load(Ordering::Relaxed)
     }
 
     /// Runs a caller's function; `None` if it panicked.

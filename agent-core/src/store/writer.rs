@@ -126,6 +126,7 @@ struct Controls<'c> {
     connection: &'c Confined,
     begin: Statement<'c>,
     commit: Statement<'c>,
+    rollback: Statement<'c>,
     savepoint: Statement<'c>,
     undo: Statement<'c>,
     release: Statement<'c>,
@@ -140,6 +141,7 @@ impl<'c> Controls<'c> {
         Ok(Self {
             begin: prepare("BEGIN IMMEDIATE")?,
             commit: prepare("COMMIT")?,
+            rollback: prepare("ROLLBACK")?,
             savepoint: prepare(&format!("SAVEPOINT {SAVEPOINT}"))?,
             undo: prepare(&format!("ROLLBACK TO {SAVEPOINT}"))?,
             release: prepare(&format!("RELEASE {SAVEPOINT}"))?,
@@ -157,12 +159,16 @@ impl<'c> Controls<'c> {
         batch: &mut Vec<Job>,
     ) -> Result<(), Error> {
         let mut next = Some(first);
+        let mut kept = Kept::Nothing;
         let result = run(&mut self.begin, "begin a transaction").and_then(|()| {
             while let Some(mut job) = next.take() {
-                let outcome = self.run_one(clock, &mut job);
+                let outcome = match kept {
+                    Kept::Nothing => self.run_first(clock, &mut job),
+                    Kept::Some | Kept::Last => self.run_behind(clock, &mut job),
+                };
                 batch.push(job);
-                outcome?;
-                if batch.len() < Config::BATCH_MAX {
+                kept = kept.max(outcome?);
+                if batch.len() < Config::BATCH_MAX && kept != Kept::Last {
                     next = queue.try_recv().ok();
                 }
             }
@@ -177,21 +183,58 @@ impl<'c> Controls<'c> {
         result
     }
 
-    /// Runs one write in its savepoint. An error undoes the batch; a failing write is no error.
-    fn run_one(&mut self, clock: &dyn Clock, job: &mut Job) -> Result<(), Error> {
-        let now = clock.now();
+    /// Runs a write of a transaction in which nothing is kept yet. It needs no savepoint, which would
+    /// copy every page the write changes: where the write fails, the whole transaction begins again.
+    fn run_first(&mut self, clock: &dyn Clock, job: &mut Job) -> Result<Kept, Error> {
+        if self.connection.has_savepoints() {
+            return self.run_behind(clock, job);
+        }
+        if !self.run_job(clock, job)? {
+            run(&mut self.rollback, "undo a write")?;
+            run(&mut self.begin, "begin a transaction")?;
+            return Ok(Kept::Nothing);
+        }
+        // A savepoint it left open must not be one a neighbour could return to.
+        Ok(match self.connection.has_savepoints() {
+            true => Kept::Last,
+            false => Kept::Some,
+        })
+    }
+
+    /// Runs a write in a savepoint of its own.
+    fn run_behind(&mut self, clock: &dyn Clock, job: &mut Job) -> Result<Kept, Error> {
         run(&mut self.savepoint, "begin a write")?;
+        let keep = self.run_job(clock, job)?;
+        if !keep {
+            run(&mut self.undo, "undo a write")?;
+        }
+        run(&mut self.release, "end a write")?;
+        Ok(if keep { Kept::Some } else { Kept::Nothing })
+    }
+
+    /// Runs a write and returns whether its changes are to be kept. An error undoes the batch; a
+    /// failing write is no error.
+    fn run_job(&self, clock: &dyn Clock, job: &mut Job) -> Result<bool, Error> {
+        let now = clock.now();
         let write = |inner: &Connection| job.run(&mut Tx::new(inner, now));
         let keep = self.connection.inside(write).unwrap_or(false);
         if self.connection.connection.is_autocommit() {
             // SQLite itself undoes the whole transaction on a full disk and on some I/O errors.
             return Err(Error::undone());
         }
-        if !keep {
-            run(&mut self.undo, "undo a write")?;
-        }
-        run(&mut self.release, "end a write")
+        Ok(keep)
     }
+}
+
+/// What a transaction has kept so far.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kept {
+    /// All its writes failed.
+    Nothing,
+    /// Others may follow.
+    Some,
+    /// It is to be committed as it is.
+    Last,
 }
 
 fn run(statement: &mut Statement<'_>, operation: &'static str) -> Result<(), Error> {
