@@ -39,4 +39,6 @@ pub use network::Network;
 pub use offer::{is_signed, sign_offers};
 pub use refunds::{PayBack, Refunds};
 pub use requirements::{EXACT, Requirements, ResourceInfo};
-pub use seller::{Identifier, Paid, PaidLayer, Sale, Seller, SellerConfig, SettlePolicy, Undo};
+pub use seller::{
+    Identifier, Paid, PaidLayer, Purged, Sale, Seller, SellerConfig, SettlePolicy, Undo,
+};

@@ -1,5 +1,6 @@
 //! Authorizations to move tokens (EIP-3009), signed by who pays and carried out by anybody.
 
+use agent_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::atomic::{Atomic, digits};
@@ -46,6 +47,12 @@ impl Authorization {
             valid_before,
             nonce,
         }
+    }
+
+    /// Returns from when on it cannot be carried out.
+    pub(super) fn ends(&self) -> Timestamp {
+        let ms = i64::try_from(self.valid_before).unwrap_or(i64::MAX);
+        Timestamp::from_unix_ms(ms.saturating_mul(1_000))
     }
 }
 

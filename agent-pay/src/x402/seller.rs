@@ -16,6 +16,7 @@ pub(super) mod answer;
 mod bought;
 mod identifier;
 mod layer;
+mod purge;
 mod serve;
 mod settle;
 
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 
 pub use identifier::Identifier;
 pub use layer::{Paid, PaidLayer};
+pub use purge::Purged;
 
 use super::authorization::CanonicalKey;
 use super::chain::Chain;

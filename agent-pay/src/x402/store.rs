@@ -51,6 +51,15 @@ DROP INDEX pay_x402_sale_open;
 CREATE INDEX pay_x402_sale_open ON pay_x402_sale (at_ms)
     WHERE (state = 0 AND (n_tries > 0 OR work = 1)) OR (state = 2 AND work = 1);
 ",
+    // When a payment can be carried out no more. What is over: sold, taken back, or never tried.
+    "
+ALTER TABLE pay_x402_sale ADD COLUMN ends_ms INTEGER NOT NULL DEFAULT 0;
+UPDATE pay_x402_sale SET ends_ms = 1000 * min(9000000000000, coalesce(
+    CAST(json_extract(payment, '$.payload.authorization.validBefore') AS INTEGER), 9000000000000));
+CREATE INDEX pay_x402_sale_over ON pay_x402_sale (ends_ms)
+    WHERE (state = 1 AND work = 1 AND payment <> '') OR (state = 2 AND work = 2)
+    OR (state = 0 AND n_tries = 0 AND work = 0);
+",
 ];
 
 /// Creates or migrates the tables of payments by x402, and those of the layer they stand on.

@@ -13,6 +13,7 @@ mod messages;
 #[path = "../common/peer.rs"]
 mod peer;
 mod peers;
+mod purging;
 mod refusing;
 mod selling;
 mod settling;

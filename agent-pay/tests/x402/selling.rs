@@ -135,7 +135,7 @@ async fn what_is_bought_is_kept_out_of_caches() {
     }
 }
 
-fn named(payment: &PaymentPayload, id: &str) -> String {
+pub(crate) fn named(payment: &PaymentPayload, id: &str) -> String {
     let mut json = payment.to_json();
     json["extensions"]["payment-identifier"] = json!({ "info": { "required": false, "id": id } });
     json.to_string()

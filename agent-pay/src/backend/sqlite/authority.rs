@@ -38,6 +38,7 @@ pub use nodes::{PolicyCache, apply, delegate, halt, revoke, trust_payee};
 pub use record::{StoredDecision, decision, replay};
 pub use refund::{fail_refund, find_refund, refund, submit_refund, submitted_refunds};
 pub use replay::{Answer, Begin, begin, finish, purge};
+pub(crate) use replay::{keep_until, kept_since};
 pub use row::{spend, submitted};
 pub use sweep::sweep;
 

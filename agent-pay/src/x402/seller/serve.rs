@@ -4,14 +4,14 @@ use std::future::Future;
 use std::time::Duration;
 
 use agent_core::store::Tx;
-use agent_core::{ClockExt, Digest, IdempotencyKey};
+use agent_core::{ClockExt, Digest, IdempotencyKey, Timestamp};
 use http::{HeaderName, HeaderValue, Request, StatusCode, request};
 
 use super::answer::{self, Whole};
 use super::bought::{Bought, Matched, paid_by, read};
 use super::settle::{Taken, is_taken, is_worked, note_work};
 use super::{Sale, Seller, SettlePolicy};
-use crate::backend::sqlite::authority::{Answer, Begin, begin, finish};
+use crate::backend::sqlite::authority::{Answer, Begin, begin, finish, keep_until};
 use crate::error::{Error, Result};
 use crate::journal::Difference;
 use crate::x402::check::{Mismatch, check, check_late};
@@ -29,7 +29,7 @@ const LEASE_MARGIN: Duration = Duration::from_secs(15);
 /// How long a signed offer holds in seconds: enough to ask a person who is there.
 const OFFER_SECONDS: u64 = 600;
 
-const WORK: &str = "x402/work";
+pub(super) const WORK: &str = "x402/work";
 
 impl Seller {
     /// The URL of a request as clients are told it.
@@ -82,12 +82,13 @@ impl Seller {
         };
         let version = payment.version();
         let now = self.now();
-        let mut matched = sale.matching(|asked| check(&payment, asked, now));
+        let (mut matched, mut is_late) =
+            (sale.matching(|asked| check(&payment, asked, now)), false);
         if matches!(&matched, Ok(Err(Mismatch::ValidBefore))) {
             // A payment that was taken in its time is known after it.
             let late = sale.matching(|asked| check_late(&payment, asked));
             match self.is_taken(&late).await {
-                Ok(true) => matched = late,
+                Ok(true) => (matched, is_late) = (late, true),
                 Ok(false) => {}
                 Err(error) => return failed(&error),
             }
@@ -103,7 +104,7 @@ impl Seller {
         let Ok(bought) = Bought::new(canonical, payment, asked) else {
             return answer::problem(StatusCode::INTERNAL_SERVER_ERROR, "internal");
         };
-        let served = match self.reserve(&bought, url, &request, id).await {
+        let served = match self.reserve(&bought, url, &request, (id, is_late)).await {
             Ok(Begin::Run) => self.run(sale, bought, request, work).await,
             Ok(Begin::Replay(kept)) => self.replay(bought, &kept).await,
             Err(error) => return failed(&error),
@@ -151,7 +152,7 @@ impl Seller {
         bought: &Bought,
         url: &str,
         request: &Request<Vec<u8>>,
-        id: Option<IdempotencyKey>,
+        (id, is_late): (Option<IdempotencyKey>, bool),
     ) -> Result<Begin> {
         let authorization = &bought.payment.signed.authorization;
         let body = Digest::of_bytes(request.body());
@@ -164,14 +165,17 @@ impl Seller {
             .saturating_mul(2)
             .saturating_add(config.work_max);
         let lease = lease.saturating_add(LEASE_MARGIN);
-        let (key, payer) = (bought.key.clone(), authorization.from);
+        let (key, payer, ends) = (bought.key.clone(), authorization.from, authorization.ends());
         let write = move |tx: &mut Tx<'_>| {
             if let Some(id) = id {
-                name(tx, &payer.to_string(), &id, &digest)?;
+                name(tx, (&payer.to_string(), &id), &digest, ends)?;
             }
             let begun = begin(tx, WORK, &key, &digest, lease)?;
-            if begun == Begin::Run && is_worked(tx, &key)? {
-                // Its answer was forgotten. The payment is used up all the same.
+            let is_used_up = |tx: &Tx<'_>| {
+                Ok::<_, Error>(is_worked(tx, &key)? || (is_late && !is_taken(tx, &key)?))
+            };
+            if begun == Begin::Run && is_used_up(tx)? {
+                // Its answer was forgotten, or all of it since it was read: it is used up all the same.
                 let differs = Difference::Entries;
                 return Err(Error::KeyReused { key, differs });
             }
@@ -300,11 +304,18 @@ enum Served {
     Unknown,
 }
 
-/// Binds the name a payment has of itself to what it pays and what for, for its payer.
-fn name(tx: &mut Tx<'_>, payer: &str, id: &IdempotencyKey, digest: &Digest) -> Result<()> {
+/// Binds the name a payment has of itself to what it pays and what for, for its payer, for as long as the
+/// payment can be carried out.
+fn name(
+    tx: &mut Tx<'_>,
+    (payer, id): (&str, &IdempotencyKey),
+    digest: &Digest,
+    ends: Timestamp,
+) -> Result<()> {
     let scope = format!("x402/id/{payer}");
     if begin(tx, &scope, id, digest, Duration::from_secs(1))? == Begin::Run {
         finish(tx, &scope, id, &Answer::new(200, String::new()))?;
+        keep_until(tx, &scope, id, ends)?;
     }
     Ok(())
 }

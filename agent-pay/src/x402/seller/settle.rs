@@ -1,7 +1,7 @@
 //! Settlements: each is known to be done, known to have failed, or asked about until it is.
 
 use agent_core::store::Tx;
-use agent_core::{Digest, IdempotencyKey};
+use agent_core::{Digest, IdempotencyKey, Timestamp};
 use rusqlite::params;
 
 use super::Seller;
@@ -16,8 +16,8 @@ use crate::x402::message::PaymentPayload;
 use crate::x402::requirements::Requirements;
 use crate::x402::store::one;
 
-const SETTLE: &str = "x402/settle";
-const UNDO: &str = "x402/undo";
+pub(super) const SETTLE: &str = "x402/settle";
+pub(super) const UNDO: &str = "x402/undo";
 
 /// What is to be settled, asked about or taken back.
 const UNKNOWN: Turns = Turns {
@@ -41,6 +41,7 @@ const UNDONE: u8 = 2;
 pub(super) struct Taken {
     payment: String,
     asked: String,
+    ends: Timestamp,
 }
 
 impl Taken {
@@ -48,17 +49,20 @@ impl Taken {
         Self {
             payment: payment.to_json().to_string(),
             asked: asked.raw().to_string(),
+            ends: payment.signed.authorization.ends(),
         }
     }
 
     /// Stores it, unless it is.
     pub(super) fn insert(&self, tx: &Tx<'_>, key: &IdempotencyKey) -> Result<()> {
-        let statement = "INSERT OR IGNORE INTO pay_x402_sale VALUES (?1, ?2, ?3, 0, 0, '', ?4, 0)";
+        let statement =
+            "INSERT OR IGNORE INTO pay_x402_sale VALUES (?1, ?2, ?3, 0, 0, '', ?4, 0, ?5)";
         let values = params![
             key.as_str(),
             self.payment,
             self.asked,
-            tx.now().as_unix_ms()
+            tx.now().as_unix_ms(),
+            self.ends.as_unix_ms()
         ];
         run(tx, statement, values)?;
         Ok(())

@@ -136,8 +136,28 @@ pub fn finish(tx: &mut Tx<'_>, scope: &str, key: &IdempotencyKey, answer: &Answe
     }
 }
 
+/// Keeps an answer that was given until a moment at least, whatever [`purge`] is asked for: what it answers
+/// can be asked for until then. The lease of what is answered has no other use.
+pub(crate) fn keep_until(
+    tx: &Tx<'_>,
+    scope: &str,
+    key: &IdempotencyKey,
+    until: Timestamp,
+) -> Result<()> {
+    let update = "UPDATE pay_replay SET lease_ms = max(lease_ms, ?3) \
+                  WHERE scope = ?1 AND key = ?2 AND status IS NOT NULL";
+    run(tx, update, params![scope, key.as_str(), until.as_unix_ms()])?;
+    Ok(())
+}
+
 /// The shortest time answers are kept: a day.
 const KEPT_MIN: Duration = Duration::from_secs(86_400);
+
+/// Returns since when answers are kept that are kept so long, or as long as they must be, in ms.
+pub(crate) fn kept_since(now: Timestamp, kept: Duration) -> i64 {
+    let kept_ms = i64::try_from(kept.max(KEPT_MIN).as_millis()).unwrap_or(i64::MAX);
+    now.as_unix_ms().saturating_sub(kept_ms)
+}
 
 /// Forgets at most `limit` answers older than `kept` whose scope begins with `prefix`, and returns how
 /// many. They are kept a day at least, whatever `kept` says. Who keeps answers in a store says when its
@@ -149,8 +169,7 @@ pub fn purge(tx: &mut Tx<'_>, prefix: &str, kept: Duration, limit: usize) -> Res
     if prefix.is_empty() {
         return Err(Error::invalid("prefix", "the beginning of scopes"));
     }
-    let kept_ms = i64::try_from(kept.max(KEPT_MIN).as_millis()).unwrap_or(i64::MAX);
-    let now_ms = tx.now().as_unix_ms();
+    let (now_ms, before_ms) = (tx.now().as_unix_ms(), kept_since(tx.now(), kept));
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     // A range of the primary key: what others keep may be much, and is not read. No text that begins
     // with the prefix is beyond the last character after it.
@@ -159,6 +178,6 @@ pub fn purge(tx: &mut Tx<'_>, prefix: &str, kept: Duration, limit: usize) -> Res
         "DELETE FROM pay_replay WHERE (scope, key) IN (SELECT scope, key FROM pay_replay \
          WHERE scope >= ?1 AND scope < ?1 || char(1114111) \
          AND +at_ms < ?2 AND lease_ms < ?3 LIMIT ?4)",
-        params![prefix, now_ms.saturating_sub(kept_ms), now_ms, limit],
+        params![prefix, before_ms, now_ms, limit],
     )
 }
