@@ -31,7 +31,7 @@ pub use problem::{Problem, ProblemDetails};
 pub use receipt::Receipt;
 pub use request::PaymentRequest;
 pub use server::{
-    Buyer, CHARGE, METHOD, Offer, Paid, PaidLayer, Pricing, Purse, Purses, Refused, SESSION, Sale,
-    Server, ServerConfig, Ticket, Verdict,
+    Buyer, CHARGE, METHOD, Offer, Paid, PaidLayer, Pricing, Purged, Purse, Purses, Refused,
+    SESSION, Sale, Server, ServerConfig, Ticket, Verdict,
 };
 pub use statement::Order;

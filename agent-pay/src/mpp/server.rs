@@ -12,6 +12,7 @@
 
 mod charge;
 mod layer;
+mod purge;
 mod sale;
 mod session;
 mod stored;
@@ -26,6 +27,7 @@ use serde_json::json;
 use tokio_util::task::TaskTracker;
 
 pub use layer::{Buyer, Paid, PaidLayer, Pricing};
+pub use purge::Purged;
 pub use sale::{Offer, Sale};
 pub(super) use session::SCHEMA;
 

@@ -13,6 +13,7 @@
 mod buyer;
 mod market;
 mod peer;
+mod purging;
 mod seller;
 mod session;
 mod wire;

@@ -14,7 +14,7 @@ use crate::common::{money, op, who};
 use crate::market::{Market, get, key, problem, with};
 use crate::seller::manual;
 
-fn voucher(channel: &str, sum: &str, signer: &str) -> String {
+pub(crate) fn voucher(channel: &str, sum: &str, signer: &str) -> String {
     let spend = op(&format!("mpp_{channel}"));
     let voucher = Voucher::new(spend, who(signer), money(sum));
     voucher.sign(&key(signer)).unwrap()
@@ -85,7 +85,7 @@ async fn a_session_dearer_than_allowed_is_not_opened() {
 }
 
 /// Opens a channel by hand and returns its credential's challenge, for what follows.
-async fn opened(market: &Market) -> Credential {
+pub(crate) async fn opened(market: &Market) -> Credential {
     let challenge = market.challenge("/metered").await;
     let order = Order::pay(
         &challenge.id,
@@ -104,7 +104,11 @@ async fn opened(market: &Market) -> Credential {
     credential
 }
 
-async fn act(market: &Market, opened: &Credential, payload: Value) -> agent_pay::transport::Answer {
+pub(crate) async fn act(
+    market: &Market,
+    opened: &Credential,
+    payload: Value,
+) -> agent_pay::transport::Answer {
     let credential = Credential::new(opened.challenge.clone(), None, payload);
     market
         .send(with(get(&market.at("/metered")), &credential))

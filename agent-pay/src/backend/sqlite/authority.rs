@@ -37,8 +37,9 @@ pub use hold::{authorize, preview, top_up};
 pub use nodes::{PolicyCache, apply, delegate, halt, revoke, trust_payee};
 pub use record::{StoredDecision, decision, replay};
 pub use refund::{fail_refund, find_refund, refund, submit_refund, submitted_refunds};
-pub use replay::{Answer, Begin, begin, finish, purge};
-pub(crate) use replay::{keep_until, kept_since};
+#[cfg(any(feature = "mpp", feature = "x402"))]
+pub(crate) use replay::kept_since;
+pub use replay::{Answer, Begin, begin, finish, keep_until, purge};
 pub use row::{spend, submitted};
 pub use sweep::sweep;
 

@@ -309,9 +309,13 @@ fn reserve(tx: &mut Tx<'_>, cache: &PolicyCache, plan: &Plan) -> Result<Reserved
         Begin::Replay(kept) => return Stored::again(&kept, &plan.buyer).map(Reserved::No),
         Begin::Run => {}
     }
-    if free(tx, plan)? {
-        // A run before this one did not end, and may have done its work: it is not repeated.
-        let detail = "its first run did not end";
+    if let Some(state) = free(tx, plan)? {
+        // Its answer is forgotten, or the run before this one did not end and may have done its work: it is
+        // not repeated.
+        let detail = match state {
+            SpendState::Captured => "it was used, and its answer is not kept any more",
+            _ => "its first run did not end",
+        };
         return shut(tx, plan, Problem::InvalidChallenge, detail).map(Reserved::No);
     }
     if plan.offered_until <= tx.now() {
@@ -334,21 +338,21 @@ fn reserve(tx: &mut Tx<'_>, cache: &PolicyCache, plan: &Plan) -> Result<Reserved
     }
 }
 
-/// Releases what an earlier run left held and returns whether there was one.
-fn free(tx: &mut Tx<'_>, plan: &Plan) -> Result<bool> {
+/// Releases what an earlier run left held, and returns how it stood if there was one.
+fn free(tx: &mut Tx<'_>, plan: &Plan) -> Result<Option<SpendState>> {
     let Some(hold) = spend(tx, &plan.spend)? else {
-        return Ok(false);
+        return Ok(None);
     };
     if hold.state == SpendState::Held {
         release(tx, &plan.spend)?;
     }
-    Ok(true)
+    Ok(Some(hold.state))
 }
 
 /// Uses up a challenge that was begun.
 fn shut(tx: &mut Tx<'_>, plan: &Plan, problem: Problem, detail: &str) -> Result<Verdict> {
     let stored = Stored::closed(plan.buyer.clone(), problem, detail);
-    stored.keep(tx, &plan.scope, &plan.key)?;
+    stored.keep(tx, (&plan.scope, &plan.key), plan.offered_until)?;
     Ok(Verdict::closed(problem, detail))
 }
 
@@ -376,6 +380,6 @@ fn settle(
     if let End::Answered { receipt: kept, .. } = &mut stored.end {
         kept.clone_from(&receipt);
     }
-    stored.keep(tx, &plan.scope, &plan.key)?;
+    stored.keep(tx, (&plan.scope, &plan.key), plan.offered_until)?;
     Ok(receipt)
 }

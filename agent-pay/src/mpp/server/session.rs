@@ -300,7 +300,8 @@ impl Server {
     }
 
     /// Captures what was used of at most `limit` sessions whose time is over, and returns how many
-    /// there were. Call it now and then: a day after its end a deposit is no longer held.
+    /// there were. Call it now and then: a day after its end a deposit is no longer held, and a session
+    /// is then closed without it.
     ///
     /// # Errors
     /// Those of the store.
@@ -314,7 +315,14 @@ impl Server {
                 if let Some(mut row) = row::find(tx, channel)?
                     && row.settle_busy(tx.now())?.is_none()
                 {
-                    end(tx, &mut row)?;
+                    match end(tx, &mut row) {
+                        // Nothing is there any more to be captured, now or later.
+                        Err(Error::Expired { .. } | Error::Resolved { .. }) => {
+                            row.is_closed = true;
+                            row::update(tx, &row)?;
+                        }
+                        done => done?,
+                    }
                 }
             }
             Ok::<_, Error>(ended.len())
@@ -349,7 +357,7 @@ impl Server {
             if let End::Answered { receipt: kept, .. } = &mut stored.end {
                 kept.clone_from(&receipt);
             }
-            stored.keep(tx, &plan.scope, &plan.key)?;
+            stored.keep(tx, (&plan.scope, &plan.key), row.ends_at)?;
             Ok::<_, Error>(receipt)
         });
         settled.await

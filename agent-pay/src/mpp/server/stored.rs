@@ -1,13 +1,13 @@
 //! Answers as they are kept, and given again.
 
 use agent_core::store::Tx;
-use agent_core::{IdempotencyKey, Principal};
+use agent_core::{IdempotencyKey, Principal, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::{ServerConfig, Verdict};
-use crate::backend::sqlite::authority::{Answer as Kept, finish};
+use crate::backend::sqlite::authority::{Answer as Kept, finish, keep_until};
 use crate::error::{Error, Result};
 use crate::mpp::problem::Problem;
 use crate::mpp::receipt::Receipt;
@@ -86,8 +86,13 @@ impl Stored {
         Self { buyer, end }
     }
 
-    /// Keeps it under a key that was begun.
-    pub(super) fn keep(&self, tx: &mut Tx<'_>, scope: &str, key: &IdempotencyKey) -> Result<()> {
+    /// Keeps it under a key that was begun, at least for as long as what it answers can be presented.
+    pub(super) fn keep(
+        &self,
+        tx: &mut Tx<'_>,
+        (scope, key): (&str, &IdempotencyKey),
+        until: Timestamp,
+    ) -> Result<()> {
         let status = match &self.end {
             End::Answered { status, .. } => *status,
             End::Taken { .. } => 200,
@@ -95,7 +100,8 @@ impl Stored {
         };
         let body = serde_json::to_string(self)
             .map_err(|_form| Error::corrupt("an answer has no JSON form"))?;
-        finish(tx, scope, key, &Kept::new(status, body))
+        finish(tx, scope, key, &Kept::new(status, body))?;
+        keep_until(tx, scope, key, until)
     }
 
     /// Returns whether a kept answer was paid for, by this buyer.

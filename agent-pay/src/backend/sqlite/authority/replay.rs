@@ -136,14 +136,18 @@ pub fn finish(tx: &mut Tx<'_>, scope: &str, key: &IdempotencyKey, answer: &Answe
     }
 }
 
-/// Keeps an answer that was given until a moment at least, whatever [`purge`] is asked for: what it answers
-/// can be asked for until then. The lease of what is answered has no other use.
-pub(crate) fn keep_until(
-    tx: &Tx<'_>,
+/// Keeps an answer that was given until a moment at least, whatever [`purge`] is asked for: call it after
+/// [`finish`] where the request can be made until then. A key that has no answer stays as it is.
+///
+/// # Errors
+/// Those of the store.
+pub fn keep_until(
+    tx: &mut Tx<'_>,
     scope: &str,
     key: &IdempotencyKey,
     until: Timestamp,
 ) -> Result<()> {
+    // The lease of what is answered has no other use.
     let update = "UPDATE pay_replay SET lease_ms = max(lease_ms, ?3) \
                   WHERE scope = ?1 AND key = ?2 AND status IS NOT NULL";
     run(tx, update, params![scope, key.as_str(), until.as_unix_ms()])?;

@@ -45,7 +45,7 @@ pub(super) fn draw(
         let detail = "its first run did not end";
         row::update(tx, &row)?;
         let stored = Stored::closed(row.buyer.clone(), Problem::InvalidChallenge, detail);
-        stored.keep(tx, &plan.scope, &plan.key)?;
+        stored.keep(tx, (&plan.scope, &plan.key), row.ends_at)?;
         let verdict = Verdict::closed(Problem::InvalidChallenge, detail);
         return Ok(Drawn::No(verdict));
     }
@@ -64,7 +64,7 @@ pub(super) fn draw(
             receipt: receipt.clone(),
         };
         let buyer = row.buyer.clone();
-        Stored { buyer, end }.keep(tx, &plan.scope, &plan.key)?;
+        Stored { buyer, end }.keep(tx, (&plan.scope, &plan.key), row.ends_at)?;
         return Ok(Drawn::No(Verdict::Taken(receipt)));
     }
     let spent = row.spent.plus(plan.price)?;

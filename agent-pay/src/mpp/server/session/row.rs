@@ -11,7 +11,8 @@ use crate::mpp::request::write_units;
 use crate::mpp::server::METHOD;
 
 /// The tables of the server, beside those of the ledger.
-pub(in crate::mpp) const SCHEMA: &[&str] = &["
+pub(in crate::mpp) const SCHEMA: &[&str] = &[
+    "
 CREATE TABLE pay_mpp_channel (
     channel TEXT PRIMARY KEY,
     buyer TEXT NOT NULL,
@@ -28,7 +29,11 @@ CREATE TABLE pay_mpp_channel (
     CHECK (0 <= spent AND spent <= accepted AND accepted <= deposit)
 ) STRICT;
 CREATE INDEX pay_mpp_channel_ends ON pay_mpp_channel (ends_ms) WHERE is_closed = 0;
-"];
+",
+    "
+CREATE INDEX pay_mpp_channel_over ON pay_mpp_channel (ends_ms) WHERE is_closed = 1;
+",
+];
 
 /// A request that runs.
 #[derive(Clone, Debug)]
