@@ -229,18 +229,29 @@ impl Shape {
 }
 
 /// Sets the bit of each dimension in which the vector lies above the centre.
+#[inline(always)]
 fn signs(vector: &[f32], centre: &[f32], code: &mut [u64]) {
     bits(vector, centre, code, |x, c| x > c);
 }
 
 /// Sets the bit of each dimension in which it is so of the vector and the centre.
+#[inline(always)]
 fn bits(vector: &[f32], centre: &[f32], code: &mut [u64], is_so: impl Fn(f32, f32) -> bool) {
-    let (vector, centre) = (vector.chunks_exact(BITS), centre.chunks_exact(BITS));
-    for (word, (vector, centre)) in code.iter_mut().zip(vector.zip(centre)) {
-        let bits = vector
-            .iter()
-            .zip(centre)
-            .map(|(x, c)| u64::from(is_so(*x, *c)));
-        *word = bits.zip(0..).map(|(bit, n)| bit << n).sum();
+    let (vector, centre) = (vector.as_chunks::<BITS>().0, centre.as_chunks::<BITS>().0);
+    for (word, (vector, centre)) in code.iter_mut().zip(vector.iter().zip(centre)) {
+        // A byte each, which is done for many at a time, and then bits of the bytes.
+        let mut so = [0_u8; BITS];
+        for (so, (x, c)) in so.iter_mut().zip(vector.iter().zip(centre)) {
+            *so = u8::from(is_so(*x, *c));
+        }
+        let parts = so.as_chunks::<8>().0.iter().rev();
+        *word = parts.fold(0, |word, part| word << 8 | packed(*part));
     }
+}
+
+/// The lowest bits of eight bytes, that of the first byte lowest.
+#[inline(always)]
+const fn packed(bytes: [u8; 8]) -> u64 {
+    // Byte n is moved to bit n of the highest byte; no two of the products meet in a bit.
+    u64::from_le_bytes(bytes).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }

@@ -1,5 +1,7 @@
 //! A vector in 8-bit numbers, and how much two of them are alike.
 
+use multiversion::multiversion;
+
 use crate::index::numbers::{from_dot, to_i8};
 
 /// Numbers multiplied at a time, added up in pairs: of what was tried, the compiler makes the
@@ -59,15 +61,22 @@ pub(in crate::index) struct Wide {
 
 impl Wide {
     pub(super) fn likeness(&self, bytes: &[i8], scale: f32) -> f32 {
-        from_dot(sum(&self.numbers, bytes)) * self.scale * scale
+        from_dot(dot_wide(&self.numbers, bytes)) * self.scale * scale
     }
 }
 
+#[multiversion(targets("x86_64+avx512f+avx512bw", "x86_64+avx2"))]
 pub(super) fn dot(a: &[i8], b: &[i8]) -> i32 {
     sum(a, b)
 }
 
+#[multiversion(targets("x86_64+avx512f+avx512bw", "x86_64+avx2"))]
+fn dot_wide(a: &[i16], b: &[i8]) -> i32 {
+    sum(a, b)
+}
+
 /// Sums of whole parts of fixed size are what the compiler multiplies and adds in one instruction.
+#[inline(always)]
 fn sum<A: Copy + Into<i32>>(a: &[A], b: &[i8]) -> i32 {
     let ((xs, xs_rest), (ys, ys_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let product = |(x, y): (&A, &i8)| (*x).into() * i32::from(*y);

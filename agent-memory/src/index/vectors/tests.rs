@@ -109,7 +109,7 @@ fn a_subject_that_was_erased_hides_nothing() {
     assert!(found >= 100, "{found} of 200");
 }
 
-/// What comes again and again must not make the sample unlike the rest.
+/// Of two subjects in every block, neither hides the other.
 #[test]
 fn what_repeats_with_a_block_is_found() {
     let (subject, other) = (subject(7), subject(8));

@@ -3,14 +3,15 @@
 use multiversion::multiversion;
 
 use super::{BLOCK, BinaryCodes, bits, signs};
+use crate::index::best::Best;
 use crate::index::numbers::{from_count, to_u16};
 use crate::index::vectors::Quantized;
 
-/// So many rows of each block are looked at to learn how near rows are to the query.
-const SAMPLE: usize = 16;
 /// How many differences more one counts where the query is far from the centre: of normal numbers
 /// those above the mean are four times as large as those below.
 const FAR: u32 = 3;
+/// Numbers added up side by side.
+const LANES: usize = 64;
 /// Products looked at together.
 const PART: usize = 16;
 
@@ -42,26 +43,24 @@ struct Asked {
 }
 
 impl BinaryCodes {
-    /// About as many rows as are wanted, at most twice as many, rising: those with the highest
-    /// products with the query, as the signs of both give them.
+    /// As many rows as are wanted, rising: those with the highest products with the query, as the
+    /// signs of both give them.
     pub(in crate::index::vectors) fn nearest(
         &self,
         query: &Quantized,
         n_wanted: usize,
     ) -> Vec<usize> {
         let asked = self.asked(query);
-        let least = self.least(&asked, n_wanted);
         let (mut differences, mut products) = ([0; BLOCK], [0.0; BLOCK]);
-        let mut near = Vec::with_capacity(n_wanted);
+        let (mut best, mut found) = (Best::new(n_wanted), Vec::new());
         for (n, block) in self.blocks(&asked).enumerate() {
-            by_signs(&block, 0, &mut differences, &mut products);
-            near.extend(at_least(&products, least).map(|(row, x)| (x, n * BLOCK + row)));
+            by_signs(&block, &mut differences, &mut products);
+            at_least(&products, best.floor(), &mut found);
+            for (product, row) in found.drain(..) {
+                best.take(product, n * BLOCK + row);
+            }
         }
-        // The sample may not have been like the rest.
-        if near.len() > 2 * n_wanted.max(1) {
-            near.select_nth_unstable_by(2 * n_wanted, |a, b| b.0.total_cmp(&a.0));
-            near.truncate(2 * n_wanted);
-        }
+        let (near, _) = best.finish();
         let mut rows: Vec<usize> = near.into_iter().map(|(_, row)| row).collect();
         rows.sort_unstable();
         rows
@@ -76,12 +75,9 @@ impl BinaryCodes {
             .chunks_exact_mut(n_words)
             .zip(far.chunks_exact_mut(n_words));
         let centres = self.centres.chunks_exact(query.len());
-        let seen = words.zip(centres).map(|((code, far), centre)| {
-            let seen = Seen::of(&query, centre);
-            signs(&query, centre, code);
-            bits(&query, centre, far, |q, c| (q - c).abs() > seen.reach);
-            seen
-        });
+        let seen = words
+            .zip(centres)
+            .map(|((code, far), centre)| see(&query, centre, code, far));
         Asked {
             seen: seen.collect(),
             codes,
@@ -110,39 +106,20 @@ impl BinaryCodes {
             },
         )
     }
-
-    /// What the product by signs is at least for the best `n_wanted` rows, as a sample tells.
-    fn least(&self, asked: &Asked, n_wanted: usize) -> f32 {
-        let mut sample: Vec<f32> = Vec::with_capacity(SAMPLE * asked.seen.len());
-        let mut products = [0.0; SAMPLE];
-        for (n, block) in self.blocks(asked).enumerate() {
-            // Not the same part of each, since what comes again and again may have its length.
-            let part = n.wrapping_mul(37) % (BLOCK / SAMPLE);
-            by_signs(&block, SAMPLE * part, &mut [0; SAMPLE], &mut products);
-            sample.extend(products.iter().filter(|x| x.is_finite()));
-        }
-        let n = n_wanted.saturating_mul(SAMPLE) / BLOCK;
-        if n >= sample.len() {
-            return f32::NEG_INFINITY;
-        }
-        *sample.select_nth_unstable_by(n, |a, b| b.total_cmp(a)).1
-    }
 }
 
 impl Seen {
+    #[inline(always)]
     fn of(query: &[f32], centre: &[f32]) -> Self {
         // Added up one after another, each would wait for the last.
-        let (mut products, mut lengths) = ([0.0_f32; 16], [0.0_f32; 16]);
-        for (query, centre) in query
-            .as_chunks::<16>()
-            .0
-            .iter()
-            .zip(centre.as_chunks::<16>().0)
-        {
-            let sums = products.iter_mut().zip(&mut lengths);
-            for ((product, length), (q, c)) in sums.zip(query.iter().zip(centre)) {
-                *product += q * c;
-                *length += (q - c).abs();
+        let (mut products, mut lengths) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+        let parts = query.as_chunks::<LANES>().0.iter();
+        for (query, centre) in parts.zip(centre.as_chunks::<LANES>().0) {
+            for (sum, (q, c)) in products.iter_mut().zip(query.iter().zip(centre)) {
+                *sum += q * c;
+            }
+            for (sum, (q, c)) in lengths.iter_mut().zip(query.iter().zip(centre)) {
+                *sum += (q - c).abs();
             }
         }
         Self {
@@ -152,34 +129,50 @@ impl Seen {
     }
 }
 
+/// The query as seen from a centre: its code, and where it is far.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq",
+    "x86_64+avx2+popcnt"
+))]
+fn see(query: &[f32], centre: &[f32], code: &mut [u64], far: &mut [u64]) -> Seen {
+    let seen = Seen::of(query, centre);
+    signs(query, centre, code);
+    far_bits(query, centre, seen.reach, far);
+    seen
+}
+
+/// Sets the bit of each dimension in which the query is farther than that from the centre.
+#[inline(always)]
+fn far_bits(query: &[f32], centre: &[f32], reach: f32, far: &mut [u64]) {
+    bits(query, centre, far, |q, c| (q - c).abs() > reach);
+}
+
 /// The products of some rows with the query, as the signs of both give them. A difference where the
 /// query is far from the centre counts more.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx512vpopcntdq",
     "x86_64+avx2+popcnt"
 ))]
-fn by_signs(block: &Block<'_>, first: usize, differences: &mut [u16], products: &mut [f32]) {
+fn by_signs(block: &Block<'_>, differences: &mut [u16; BLOCK], products: &mut [f32; BLOCK]) {
     differences.fill(0);
     let of_query = block.code.iter().zip(block.far);
     for (words, (code, far)) in block.words.chunks_exact(BLOCK).zip(of_query) {
-        for (n, word) in differences
-            .iter_mut()
-            .zip(words.get(first..).unwrap_or_default())
-        {
+        for (n, word) in differences.iter_mut().zip(words) {
             let different = word ^ code;
             let n_different = different.count_ones() + FAR * (different & far).count_ones();
             *n = n.saturating_add(to_u16(n_different));
         }
     }
-    let n_far: u32 = block.far.iter().map(|far| far.count_ones()).sum();
+    let mut n_far = 0;
+    for far in block.far {
+        n_far += far.count_ones();
+    }
     let n_dimensions = block.far.len() * u64::BITS as usize;
     let n_most = from_count(n_dimensions + (FAR * n_far) as usize);
     let Seen { reach, of_centre } = block.seen;
     // What one difference counts, so that all of them are all of the query.
     let unit = reach * from_count(n_dimensions) / n_most;
-    let stretches = block.stretches.get(first..).unwrap_or_default();
-    let alongs = block.alongs.get(first..).unwrap_or_default();
-    let shapes = stretches.iter().zip(alongs);
+    let shapes = block.stretches.iter().zip(block.alongs);
     let rows = products.iter_mut().zip(differences.iter().zip(shapes));
     for (product, (n_different, (stretch, along))) in rows {
         let n_more_alike = n_most - 2.0 * f32::from(*n_different);
@@ -187,19 +180,24 @@ fn by_signs(block: &Block<'_>, first: usize, differences: &mut [u16], products: 
     }
 }
 
-/// Where the products are at least so large. Few are: most parts are passed over whole.
-fn at_least(products: &[f32; BLOCK], least: f32) -> impl Iterator<Item = (usize, f32)> {
-    let parts = products.as_chunks::<PART>().0.iter().enumerate();
-    let has_some = move |part: &[f32; PART]| {
-        let highest = part.iter().fold(
-            f32::NEG_INFINITY,
-            |most, x| if *x > most { *x } else { most },
-        );
-        highest >= least
-    };
-    let parts = parts.filter(move |(_, part)| has_some(part));
-    parts.flat_map(move |(n, part)| {
-        let rows = part.iter().enumerate().filter(move |(_, x)| **x >= least);
-        rows.map(move |(row, x)| (n * PART + row, *x))
-    })
+/// Finds where the products are at least so large, and of rows with a vector. Few are: most parts
+/// are passed over whole. Loops, since a closure would stay a call of its own: what calls it is not
+/// compiled for the same instructions.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn at_least(products: &[f32; BLOCK], least: f32, found: &mut Vec<(f32, usize)>) {
+    let least = least.max(f32::MIN);
+    for (n, part) in products.as_chunks::<PART>().0.iter().enumerate() {
+        let mut has_some = false;
+        for product in part {
+            has_some |= *product >= least;
+        }
+        if !has_some {
+            continue;
+        }
+        for (row, product) in part.iter().enumerate() {
+            if *product >= least {
+                found.push((*product, n * PART + row));
+            }
+        }
+    }
 }
