@@ -93,10 +93,11 @@ pub struct Fence(pub u64);
 
 /// The key that makes repeating a call harmless.
 ///
-/// At most [`IdempotencyKey::BYTES_MAX`] printable ASCII bytes, so that it fits an HTTP header.
+/// At most [`IdempotencyKey::BYTES_MAX`] printable ASCII bytes, so that it fits an HTTP header. Cheap
+/// to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct IdempotencyKey(String);
+pub struct IdempotencyKey(Arc<str>);
 
 impl IdempotencyKey {
     /// The longest key in bytes, the limit of the strictest payment rails.
@@ -117,7 +118,7 @@ impl IdempotencyKey {
                 "1 to 255 printable ASCII bytes",
             ));
         }
-        Ok(Self(key))
+        Ok(Self(key.into()))
     }
 
     /// Returns the key.
@@ -137,7 +138,7 @@ impl TryFrom<String> for IdempotencyKey {
 
 impl From<IdempotencyKey> for String {
     fn from(key: IdempotencyKey) -> Self {
-        key.0
+        key.as_str().to_owned()
     }
 }
 

@@ -7,6 +7,7 @@
 mod audit;
 mod differ;
 mod draft;
+mod posted;
 mod row;
 
 use agent_core::{Amount, Asset, Digest, IdempotencyKey, Timestamp};
@@ -15,6 +16,7 @@ use crate::account::{Account, AccountName};
 use crate::batch::{Batch, Body, Found, Receipt, Resolution, State, Transfer, TransferKind};
 use crate::error::{Error, Result};
 use draft::Draft;
+use posted::Posted;
 
 pub use audit::Auditor;
 pub use differ::Difference;
@@ -119,17 +121,17 @@ pub fn post<B: Book + ?Sized>(book: &mut B, batch: &Batch) -> Result<Receipt> {
         }
         return receipt(book, &row, batch.key.clone());
     }
-    post_unused(book, batch, request)
+    post_unused(book, batch, request)?.receipt(batch.key.clone())
 }
 
-/// Posts a batch under a key no batch has.
+/// Posts a batch under a key no batch has, and returns its number.
 #[cfg(feature = "sqlite")]
-pub(crate) fn post_first<B: Book + ?Sized>(book: &mut B, batch: &Batch) -> Result<Receipt> {
+pub(crate) fn post_first<B: Book + ?Sized>(book: &mut B, batch: &Batch) -> Result<u64> {
     let request = batch.digest()?;
-    post_unused(book, batch, request)
+    Ok(post_unused(book, batch, request)?.row.seq)
 }
 
-fn post_unused<B: Book + ?Sized>(book: &mut B, batch: &Batch, request: Digest) -> Result<Receipt> {
+fn post_unused<B: Book + ?Sized>(book: &mut B, batch: &Batch, request: Digest) -> Result<Posted> {
     if let Some(refused) = book.refusal(&batch.key)? {
         return Err(already_failed(batch, refused == request));
     }
@@ -152,7 +154,7 @@ fn already_failed(batch: &Batch, is_same: bool) -> Error {
     }
 }
 
-fn post_new<B: Book + ?Sized>(book: &mut B, batch: &Batch, request: Digest) -> Result<Receipt> {
+fn post_new<B: Book + ?Sized>(book: &mut B, batch: &Batch, request: Digest) -> Result<Posted> {
     let mut draft = Draft::begin(book, request, Origin::Posted)?;
     draft.row.key = Some(batch.key.clone());
     draft.row.expires_at = batch.expires_at;
@@ -163,7 +165,7 @@ fn post_new<B: Book + ?Sized>(book: &mut B, batch: &Batch, request: Digest) -> R
     for entry in &batch.entries {
         draft.apply(book, entry)?;
     }
-    draft.commit(book, batch.key.clone())
+    draft.commit(book)
 }
 
 /// Resolves a batch; see [`Ledger::resolve`](crate::Ledger::resolve).
@@ -320,7 +322,7 @@ fn finish<B: Book + ?Sized>(
     for (hold, capture) in holds.iter().zip(captures.chain(std::iter::repeat(None))) {
         draft.resolve(book, hold, origin.transfer_kind(), capture)?;
     }
-    draft.commit(book, key)
+    draft.commit(book)?.receipt(key)
 }
 
 /// Reads a stored batch whole, for pages of the journal.

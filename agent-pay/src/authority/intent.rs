@@ -252,16 +252,22 @@ impl Intent {
     /// fractions, so that what is written first is canonical already.
     pub(crate) fn canonical(&self) -> Result<String> {
         const INTEGER_MAX: u64 = (1 << 53) - 1;
+        /// What most are shorter than.
+        const BYTES: usize = 768;
         if self.expires_at.as_unix_ms().unsigned_abs() > INTEGER_MAX {
             return Err(Error::invalid("intent", "an expiry within 2^53 ms"));
         }
-        serde_json::to_string(self).map_err(|e| Error::invalid("intent", e.to_string()))
+        let mut text = Vec::with_capacity(BYTES);
+        serde_json::to_writer(&mut text, self)
+            .map_err(|e| Error::invalid("intent", e.to_string()))?;
+        String::from_utf8(text).map_err(|e| Error::invalid("intent", e.to_string()))
     }
 
     /// Digests an intent that was written already.
     pub(crate) fn digest_of(canonical: &str) -> Digest {
         let (before, version) = ("{\"intent\":", Self::DIGEST_VERSION);
-        Digest::of_bytes(format!("{before}{canonical},\"v\":{version}}}").as_bytes())
+        let after = format!(",\"v\":{version}}}");
+        Digest::of_bytes([before, canonical, &after].concat().as_bytes())
     }
 }
 

@@ -11,6 +11,7 @@
     reason = "backends are named side by side; a write has the transaction to itself"
 )]
 
+mod append;
 pub mod authority;
 mod book;
 mod invoice;

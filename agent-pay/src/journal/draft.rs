@@ -1,10 +1,11 @@
 //! A write in the making: the accounts it touches and the transfers it appends.
 
-use agent_core::{Amount, Asset, Digest, IdempotencyKey};
+use agent_core::{Amount, Asset, Digest};
 
-use super::{BatchRow, Book, Commit, Head, Origin, TransferRow, name_transfer};
+use super::posted::Posted;
+use super::{BatchRow, Book, Commit, Head, Origin, TransferRow};
 use crate::account::{Account, AccountName, Balances, Guard};
-use crate::batch::{Entry, Receipt, TransferKind};
+use crate::batch::{Entry, TransferKind};
 use crate::error::{Error, Result, Shortfall};
 
 pub(super) struct Draft {
@@ -130,11 +131,7 @@ impl Draft {
     }
 
     /// Closes the draft and stores it.
-    pub(super) fn commit<B: Book + ?Sized>(
-        mut self,
-        book: &mut B,
-        key: IdempotencyKey,
-    ) -> Result<Receipt> {
+    pub(super) fn commit<B: Book + ?Sized>(mut self, book: &mut B) -> Result<Posted> {
         self.check_invariants()?;
         self.row.n_transfers = count(self.transfers.len())?;
         let seq = self.row.seq;
@@ -158,17 +155,12 @@ impl Draft {
                 hash: self.row.hash,
             },
         })?;
-        let find = |id: u64| {
-            let mut all = opened.iter().chain(&changed);
-            all.find(|account| account.id == id).ok_or_else(missing)
-        };
-        let named = self
-            .transfers
-            .iter()
-            .map(|t| Ok(name_transfer(t, find(t.debit)?, find(t.credit)?)))
-            .collect::<Result<_>>()?;
-        let row = self.row;
-        Ok(Receipt::new(row.seq, key, row.at, row.expires_at, named))
+        Ok(Posted {
+            row: self.row,
+            transfers: self.transfers,
+            opened,
+            changed,
+        })
     }
 
     /// Checks what every write keeps, by sums of its own: the accounts of each ledger changed as

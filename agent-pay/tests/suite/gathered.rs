@@ -230,3 +230,130 @@ async fn those_who_leave_take_nobody_with_them() {
     }
     shop.check().await;
 }
+
+/// Waits until the writer has begun a transaction some time ago.
+fn wait_until_it_writes(shop: &Shop) {
+    let other = rusqlite::Connection::open(shop.authority.db().path()).unwrap();
+    other.busy_timeout(std::time::Duration::ZERO).unwrap();
+    let mut n_busy = 0;
+    while n_busy < 1_000 {
+        match other.execute_batch("BEGIN IMMEDIATE; ROLLBACK") {
+            Ok(()) => n_busy = 0,
+            Err(_busy) => n_busy += 1,
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_comes_while_the_writer_is_busy_with_a_group_joins_it() {
+    let shop = Shop::open(POLICY).await;
+    // The first to be counted on a day opens the account of that, which takes a while.
+    let slow = "CREATE TRIGGER slow AFTER INSERT ON pay_account BEGIN SELECT count(*) FROM (\
+                WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 2000000) \
+                SELECT x FROM c); END";
+    run(&shop, slow.to_owned()).await;
+    let before = shop.authority.db().stats();
+    let mut asking: Vec<_> = intents(&shop, 5)
+        .into_iter()
+        .map(|intent| Box::pin(shop.authority.authorize(intent)))
+        .collect();
+    for (n, asked) in asking.iter_mut().enumerate() {
+        assert!(futures_util::poll!(asked).is_pending());
+        if n == 0 {
+            wait_until_it_writes(&shop);
+        }
+    }
+    for asked in asking {
+        asked.await.unwrap().into_hold().unwrap();
+    }
+    let after = shop.authority.db().stats();
+    assert_eq!(after.writes - before.writes, 1);
+    run(&shop, "DROP TRIGGER slow".to_owned()).await;
+    shop.check().await;
+}
+
+#[tokio::test]
+async fn those_behind_find_what_was_done_before_them_in_the_same_write() {
+    let shop = Shop::open(POLICY).await;
+    let authority = &shop.authority;
+    let (go, wait) = mpsc::channel::<()>();
+    let blocked = authority.db().write(move |_tx| {
+        wait.recv().unwrap();
+        Ok::<_, agent_pay::Error>(())
+    });
+    let mut blocked = Box::pin(blocked);
+    assert!(futures_util::poll!(&mut blocked).is_pending());
+    let before = authority.db().stats().writes;
+    let ask =
+        |key: &str, amount: &str| Box::pin(authority.authorize(shop.intent(key, "acme/a", amount)));
+    let mut asked = [
+        ask("one", "2.00 USD"),
+        ask("one", "2.00 USD"),
+        ask("one", "3.00 USD"),
+        ask("two", "1.00 USD"),
+    ];
+    for ask in &mut asked {
+        assert!(futures_util::poll!(ask).is_pending());
+    }
+    let capture = |amount| Box::pin(authority.capture(op("one"), money(amount)));
+    let mut ended = [
+        capture("1.50 USD"),
+        capture("1.50 USD"),
+        capture("1.00 USD"),
+    ];
+    for end in &mut ended {
+        assert!(futures_util::poll!(end).is_pending());
+    }
+    let mut late = Box::pin(authority.release(op("one")));
+    assert!(futures_util::poll!(&mut late).is_pending());
+    let mut more = [ask("one", "2.00 USD"), ask("three", "9.25 USD")];
+    for ask in &mut more {
+        assert!(futures_util::poll!(ask).is_pending());
+    }
+    go.send(()).unwrap();
+    blocked.await.unwrap();
+    let mut answers = Vec::new();
+    for ask in asked.into_iter().chain(more) {
+        answers.push(match ask.await {
+            Ok(Authorization::Held {
+                hold, is_replayed, ..
+            }) => (Some(hold.state), is_replayed),
+            Ok(Authorization::Denied(_)) => (None, false),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Conflict);
+                (None, true)
+            }
+        });
+    }
+    let held = |is_replayed| (Some(SpendState::Held), is_replayed);
+    // Of twelve 1.50 are spent and 1.00 is held when 9.25 are asked for.
+    let captured = (Some(SpendState::Captured), true);
+    let expected = [held(false), held(true), (None, true), held(false), captured];
+    assert_eq!(answers, [expected.as_slice(), &[held(false)]].concat());
+    for (n, end) in ended.into_iter().enumerate() {
+        match end.await {
+            Ok(spend) => assert_eq!((n < 2, spend.captured), (true, money("1.50 USD"))),
+            Err(error) => assert_eq!((n, error.kind()), (2, ErrorKind::Conflict)),
+        }
+    }
+    assert_eq!(late.await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(authority.db().stats().writes - before, 2);
+    shop.check().await;
+}
+
+#[tokio::test]
+async fn what_expires_in_a_sweep_leaves_its_windows_in_the_same() {
+    let shop = Shop::open(POLICY).await;
+    shop.held(&shop.intent("one", "acme/a", "2.00 USD")).await;
+    // The window is as long as the hold.
+    shop.wait(3_601);
+    assert_eq!(shop.authority.sweep(10).await.unwrap(), 2);
+    let waits = shop.authority.db().read(|tx| {
+        let select = "SELECT count(*) FROM pay_rolling";
+        let n_rows = tx.sql().query_row(select, [], |row| row.get::<_, u32>(0));
+        n_rows.map_err(agent_core::store::sql("count what is in windows"))
+    });
+    assert_eq!(waits.await.unwrap(), 0);
+    shop.check().await;
+}

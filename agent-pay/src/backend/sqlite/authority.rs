@@ -9,6 +9,7 @@ mod end;
 mod escrow;
 mod gather;
 mod hold;
+mod later;
 mod nodes;
 mod record;
 mod refund;
@@ -197,7 +198,7 @@ impl SqliteAuthority {
     /// Atomic.
     pub async fn submit(&self, key: IdempotencyKey) -> Result<SpendHold> {
         self.gather
-            .ask(move |desk| end::submit_at(desk.tx, &key))
+            .ask(move |desk| end::submit_at(desk, &key))
             .await
     }
 

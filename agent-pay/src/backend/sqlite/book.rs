@@ -2,6 +2,7 @@
 
 mod known;
 mod row;
+mod waiting;
 mod write;
 
 use std::cell::{Cell, RefCell};
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::journal::{BatchRow, Book, Commit, Head, TransferRow};
 use known::Known;
 use row::{column, head};
+use waiting::Waiting;
 
 pub(super) use row::{AssetText, account, batch, number, stored, transfer};
 
@@ -52,12 +54,17 @@ pub(super) struct TxBook<'a, 'c> {
     tx: &'a Tx<'c>,
     head: Cell<Option<Head>>,
     known: RefCell<Known>,
+    waiting: RefCell<Waiting>,
     /// The blocks of transfers it knows an account to be listed in.
     listed: BTreeSet<(u64, u64)>,
     has_refusals: Cell<Option<bool>>,
     is_deferred: bool,
-    /// Whether something waits to be written.
+    /// Whether balances and the head wait to be written.
     is_behind: bool,
+    /// Whether rows that waited are lost.
+    is_broken: Cell<bool>,
+    n_put: u64,
+    n_appended: Cell<u64>,
 }
 
 impl<'a, 'c> TxBook<'a, 'c> {
@@ -67,15 +74,20 @@ impl<'a, 'c> TxBook<'a, 'c> {
             tx,
             head: Cell::new(None),
             known: RefCell::default(),
+            waiting: RefCell::default(),
             listed: BTreeSet::new(),
             has_refusals: Cell::new(None),
             is_deferred: false,
             is_behind: false,
+            is_broken: Cell::new(false),
+            n_put: 0,
+            n_appended: Cell::new(0),
         }
     }
 
     /// Writes balances and the head only with [`Self::flush`], so that those which many batches
-    /// change are written once.
+    /// change are written once, and appends batches and transfers many at once, then or when they
+    /// are looked for.
     pub(super) fn deferred(tx: &'a Tx<'c>) -> Self {
         Self {
             is_deferred: true,
@@ -83,8 +95,47 @@ impl<'a, 'c> TxBook<'a, 'c> {
         }
     }
 
+    /// Returns how many changes it made or still has to make, other than those of its own book that
+    /// [`Self::append`] catches up with. The same number twice says that nothing was written between.
+    pub(super) fn n_changes(&self) -> u64 {
+        let n_changes = self.tx.sql().total_changes();
+        let n_caught_up = n_changes.saturating_sub(self.n_appended.get());
+        n_caught_up.saturating_add(self.n_put)
+    }
+
+    /// Returns whether a batch under a key waits to be written.
+    pub(super) fn is_waiting(&self, key: &IdempotencyKey) -> bool {
+        self.waiting.borrow().has_key(key)
+    }
+
+    /// Appends the batches and transfers that wait, so that statements find them.
+    pub(super) fn append(&self) -> Result<()> {
+        let waiting = self.waiting.take();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let before = self.tx.sql().total_changes();
+        self.is_broken.set(true);
+        waiting.write(self.tx)?;
+        self.is_broken.set(false);
+        let n_appended = self.tx.sql().total_changes().saturating_sub(before);
+        self.n_appended
+            .set(self.n_appended.get().saturating_add(n_appended));
+        Ok(())
+    }
+
+    /// Appends what waits if what is looked for is among it.
+    fn append_if(&self, is_waiting: impl FnOnce(&Waiting) -> bool) -> Result<()> {
+        let is_waiting = is_waiting(&self.waiting.borrow());
+        if is_waiting { self.append() } else { Ok(()) }
+    }
+
     /// Writes what waits. Without it the transaction must not be kept.
     pub(super) fn flush(&mut self) -> Result<()> {
+        self.append()?;
+        if self.is_broken.get() {
+            return Err(Error::corrupt("rows of the journal are lost"));
+        }
         if !std::mem::take(&mut self.is_behind) {
             return Ok(());
         }
@@ -160,10 +211,12 @@ impl Book for TxBook<'_, '_> {
     }
 
     fn batch_by_key(&self, key: &IdempotencyKey) -> Result<Option<BatchRow>> {
+        self.append_if(|waiting| waiting.has_key(key))?;
         self.one(BATCH_BY_KEY, [key.as_str()], batch, "find a batch by key")
     }
 
     fn resolution_of(&self, seq: u64) -> Result<Option<BatchRow>> {
+        self.append_if(|waiting| waiting.resolves(seq))?;
         self.one(
             BATCH_BY_RESOLVED,
             [stored(seq)?],
@@ -173,11 +226,13 @@ impl Book for TxBook<'_, '_> {
     }
 
     fn batch(&self, seq: u64) -> Result<BatchRow> {
+        self.append_if(|waiting| waiting.has_batch(seq))?;
         self.one(BATCH_BY_SEQ, [stored(seq)?], batch, "read a batch")?
             .ok_or_else(|| Error::corrupt(format!("batch {seq} is missing")))
     }
 
     fn transfers(&self, batch: &BatchRow) -> Result<Vec<TransferRow>> {
+        self.append_if(|waiting| waiting.has_batch(batch.seq))?;
         let first = stored(batch.first_transfer)?;
         let end = stored(batch.first_transfer.saturating_add(batch.n_transfers))?;
         let mut prepared = self
@@ -260,12 +315,15 @@ impl Book for TxBook<'_, '_> {
     }
 
     fn put(&mut self, commit: &Commit<'_>) -> Result<()> {
-        self.put_batch(commit)?;
-        self.put_transfers(commit.transfers)?;
+        let waiting = self.waiting.get_mut();
+        waiting.add(commit.batch, commit.transfers, &mut self.listed);
+        self.n_put = self.n_put.saturating_add(1);
+        self.put_pending(commit)?;
         for account in commit.opened {
             self.put_account(account)?;
         }
         if !self.is_deferred {
+            self.append()?;
             self.put_balances(commit.changed)?;
             self.put_head(&commit.head)?;
         }

@@ -1,14 +1,15 @@
 //! What writes to the authority share that run one after another in one function of a transaction.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use agent_core::Timestamp;
 use agent_core::store::Tx;
 
 use super::super::book::TxBook;
+use super::later::Later;
 use super::nodes::{self, PolicyCache};
-use super::sweep;
+use super::{hold, sweep};
 use crate::account::AccountName;
 use crate::authority::{Level, Limit};
 use crate::budget::BudgetPath;
@@ -30,16 +31,18 @@ pub(super) struct Step {
 pub(super) struct Desk<'a, 'c> {
     pub(super) tx: &'a Tx<'c>,
     pub(super) book: TxBook<'a, 'c>,
+    pub(super) later: Later,
     cache: &'a PolicyCache,
     now: Option<Timestamp>,
     /// By the node at its end.
     paths: BTreeMap<BudgetPath, Arc<[Step]>>,
     is_halted: Option<bool>,
-    /// Known payees by organisation.
-    payees: BTreeMap<String, BTreeSet<String>>,
+    /// Payees by organisation, and whether it knows them.
+    payees: BTreeMap<String, BTreeMap<String, bool>>,
     /// Whether nothing is left to sweep at this time.
     pub(super) is_swept: bool,
     has_parked: Option<bool>,
+    spent: Option<AccountName>,
 }
 
 impl<'a, 'c> Desk<'a, 'c> {
@@ -48,6 +51,7 @@ impl<'a, 'c> Desk<'a, 'c> {
         Self {
             tx,
             book: TxBook::deferred(tx),
+            later: Later::default(),
             cache,
             now: None,
             paths: BTreeMap::new(),
@@ -55,6 +59,7 @@ impl<'a, 'c> Desk<'a, 'c> {
             payees: BTreeMap::new(),
             is_swept: false,
             has_parked: None,
+            spent: None,
         }
     }
 
@@ -72,6 +77,7 @@ impl<'a, 'c> Desk<'a, 'c> {
     }
 
     pub(super) fn close(mut self) -> Result<()> {
+        self.append()?;
         self.book.flush()
     }
 
@@ -124,32 +130,41 @@ impl<'a, 'c> Desk<'a, 'c> {
     /// Returns whether the organisation of a node knows a payee.
     pub(super) fn is_known(&mut self, node: &BudgetPath, payee: &str) -> Result<bool> {
         let organisation = nodes::organisation(node);
-        let is_remembered = self.remembers(organisation, payee);
-        if is_remembered || !nodes::is_known(self.tx, organisation, payee)? {
-            return Ok(is_remembered);
+        if let Some(is_known) = self.remembers(organisation, payee) {
+            return Ok(is_known);
         }
-        self.remember(organisation, payee);
-        Ok(true)
+        let is_known = nodes::is_known(self.tx, organisation, payee)?;
+        self.remember(organisation, payee, is_known);
+        Ok(is_known)
     }
 
     /// Makes a payee known to the organisation of a node.
     pub(super) fn trust(&mut self, node: &BudgetPath, payee: &str) -> Result<()> {
         let organisation = nodes::organisation(node);
-        if !self.remembers(organisation, payee) {
+        if self.remembers(organisation, payee) != Some(true) {
             nodes::trust(self.tx, organisation, payee)?;
-            self.remember(organisation, payee);
+            self.remember(organisation, payee, true);
         }
         Ok(())
     }
 
-    fn remembers(&self, organisation: &str, payee: &str) -> bool {
-        let payees = self.payees.get(organisation);
-        payees.is_some_and(|payees| payees.contains(payee))
+    fn remembers(&self, organisation: &str, payee: &str) -> Option<bool> {
+        self.payees.get(organisation)?.get(payee).copied()
     }
 
-    fn remember(&mut self, organisation: &str, payee: &str) {
+    fn remember(&mut self, organisation: &str, payee: &str, is_known: bool) {
         let payees = self.payees.entry(organisation.to_owned()).or_default();
-        payees.insert(payee.to_owned());
+        payees.insert(payee.to_owned(), is_known);
+    }
+
+    /// Returns the account that takes what is spent.
+    pub(super) fn spent(&mut self) -> Result<AccountName> {
+        if let Some(spent) = &self.spent {
+            return Ok(spent.clone());
+        }
+        let spent = AccountName::new(hold::SPENT)?;
+        self.spent = Some(spent.clone());
+        Ok(spent)
     }
 
     /// Returns whether anything is held beyond its window.

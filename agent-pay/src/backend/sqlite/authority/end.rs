@@ -5,7 +5,7 @@ use agent_core::{Amount, IdempotencyKey};
 
 use super::desk::Desk;
 use super::nodes::PolicyCache;
-use super::row::{Spend, find, part_key, update};
+use super::row::{Spend, part_key, update};
 use super::sweep;
 use crate::authority::{Limit, SpendHold, SpendState};
 use crate::error::{Error, Result};
@@ -16,11 +16,13 @@ use crate::journal::{self, Book, Origin, TransferRow};
 /// # Errors
 /// As there.
 pub fn submit(tx: &mut Tx<'_>, key: &IdempotencyKey) -> Result<SpendHold> {
-    submit_at(tx, key)
+    let cache = PolicyCache::default();
+    Desk::with(tx, &cache, |desk| submit_at(desk, key))
 }
 
-pub(super) fn submit_at(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<SpendHold> {
-    let mut spend = find(tx, key)?;
+pub(super) fn submit_at(desk: &mut Desk<'_, '_>, key: &IdempotencyKey) -> Result<SpendHold> {
+    let tx = desk.tx;
+    let mut spend = desk.find(key)?;
     spend.check_open(tx.now())?;
     if spend.state == SpendState::Held {
         spend.state = SpendState::Submitted;
@@ -44,7 +46,7 @@ pub(super) fn capture_at(
     actual: Amount,
 ) -> Result<SpendHold> {
     let tx = desk.tx;
-    let mut spend = find(tx, key)?;
+    let mut spend = desk.find(key)?;
     let units = actual.units_i64()?;
     let held = spend.amount(spend.units);
     if actual.is_negative() || actual.compare(&held)?.is_gt() {
@@ -127,7 +129,7 @@ pub fn release(tx: &mut Tx<'_>, key: &IdempotencyKey) -> Result<SpendHold> {
 
 pub(super) fn release_at(desk: &mut Desk<'_, '_>, key: &IdempotencyKey) -> Result<SpendHold> {
     let tx = desk.tx;
-    let spend = find(tx, key)?;
+    let spend = desk.find(key)?;
     match spend.state {
         SpendState::Released | SpendState::Expired => Ok(spend.hold()),
         SpendState::Captured => Err(spend
@@ -140,7 +142,7 @@ pub(super) fn release_at(desk: &mut Desk<'_, '_>, key: &IdempotencyKey) -> Resul
 
 /// Releases a hold whose time is over.
 pub(super) fn expire(desk: &mut Desk<'_, '_>, key: &IdempotencyKey) -> Result<()> {
-    let spend = find(desk.tx, key)?;
+    let spend = desk.find(key)?;
     end(desk, spend, Origin::Expired)?;
     Ok(())
 }

@@ -2,14 +2,15 @@
 //! written once: the head of the journal, the budgets above them, the kill switch.
 //!
 //! ```text
-//!  callers ──► open group ──► the writer reaches it: nobody joins it any more
-//!                             one desk · spend 1 · spend 2 · … · balances and head
+//!  callers ──► open group ──► the writer reaches it
+//!                             one desk · spend 1 · spend 2 · … until nobody else has come
+//!                             nobody joins it any more · rows, balances and head
 //!                             commit, together with other writes ──► all callers of the group
 //! ```
 //!
 //! The first caller of a group queues its write and nobody waits for a timer: who comes while the
-//! writer is busy joins. A group whose write fails leaves nothing, and each of its callers writes
-//! alone.
+//! writer is busy joins, also when it is busy with the group itself. A group whose write fails
+//! leaves nothing, and each of its callers writes alone.
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,20 +45,38 @@ where
     T: Send,
 {
     fn run(&self, desk: &mut Desk<'_, '_>) -> bool {
-        let n_changes = desk.tx.sql().total_changes();
+        let n_changes = desk.n_changes();
         let answer = (self.work)(desk);
         // When it cannot read or write SQLite undoes also what others wrote, and each statement after
         // that would be a transaction of its own.
         let is_undone = desk.tx.sql().is_autocommit();
-        let is_unchanged = desk.tx.sql().total_changes() == n_changes;
+        let is_unchanged = desk.n_changes() == n_changes;
         let is_whole = !is_undone && (answer.is_ok() || is_unchanged);
         *self.answer.lock() = Some(answer);
         is_whole
     }
 }
 
-/// Callers whose spends are one write. None once the writer has reached it.
-type Asks = Mutex<Option<Vec<Arc<dyn Ask>>>>;
+/// Callers whose spends are one write. None once nobody may join them any more.
+type Asks = Mutex<Option<Open>>;
+
+struct Open {
+    /// Those the writer has not reached yet.
+    waiting: Vec<Arc<dyn Ask>>,
+    /// How many ever joined.
+    n_joined: usize,
+}
+
+/// Takes those who wait; if nobody does, nobody joins any more.
+fn next(asks: &Asks) -> Option<Vec<Arc<dyn Ask>>> {
+    let mut open = asks.lock();
+    let waiting = std::mem::take(&mut open.as_mut()?.waiting);
+    if waiting.is_empty() {
+        *open = None;
+        return None;
+    }
+    Some(waiting)
+}
 
 /// Whether a group was committed. All its callers drive it, so that it goes on when some of them
 /// leave.
@@ -72,20 +91,25 @@ struct Group {
 
 impl Group {
     fn open(first: Arc<dyn Ask>, db: Db, cache: Arc<PolicyCache>) -> (Self, Shared<Done>) {
-        let asks: Arc<Asks> = Arc::new(Mutex::new(Some(vec![first])));
+        let waiting = vec![first];
+        let asks: Arc<Asks> = Arc::new(Mutex::new(Some(Open {
+            waiting,
+            n_joined: 1,
+        })));
         let (queued, unreached) = (Arc::clone(&asks), Arc::clone(&asks));
         let done = async move {
             let write = db.write(move |tx| {
-                let asks = queued.lock().take().unwrap_or_default();
                 Desk::with(tx, &cache, |desk| {
-                    if asks.iter().all(|ask| ask.run(desk)) {
-                        return Ok(());
+                    while let Some(asks) = next(&queued) {
+                        if !asks.iter().all(|ask| ask.run(desk)) {
+                            return Err(Error::corrupt("a spend failed when it had written"));
+                        }
                     }
-                    Err(Error::corrupt("a spend failed when it had written"))
+                    Ok(())
                 })
             });
             let is_done = write.await.is_ok();
-            // A write that the writer never reached must not take in anybody else.
+            // A write that failed, or that the writer never reached, must not take in anybody else.
             drop(unreached.lock().take());
             is_done
         };
@@ -100,8 +124,9 @@ impl Group {
     fn admit(&self, ask: &Arc<dyn Ask>) -> Option<Shared<Done>> {
         let done = self.done.as_ref().and_then(WeakShared::upgrade)?;
         match self.asks.lock().as_mut() {
-            Some(asks) if asks.len() < GROUP_MAX => {
-                asks.push(Arc::clone(ask));
+            Some(open) if open.n_joined < GROUP_MAX => {
+                open.waiting.push(Arc::clone(ask));
+                open.n_joined = open.n_joined.saturating_add(1);
                 Some(done)
             }
             _ => None,

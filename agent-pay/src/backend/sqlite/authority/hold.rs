@@ -1,12 +1,14 @@
 //! Authorizes, and ends what was authorized.
 
+use std::sync::Arc;
+
 use agent_core::store::Tx;
 use agent_core::{Amount, Digest, IdempotencyKey};
 
 use super::super::book::TxBook;
 use super::desk::Desk;
 use super::nodes::PolicyCache;
-use super::row::{Spend, Under, find, insert, part_key, under, update};
+use super::row::{Spend, Under, part_key, update};
 use super::snapshot::{self, Sum, Taken};
 use super::{approve, record, sweep};
 use crate::account::{AccountName, Guard};
@@ -26,7 +28,7 @@ pub(super) const SPENT: &str = "budget-spent";
 /// asks, so that the one who writes for everybody need not.
 pub(super) struct Checked {
     digest: Digest,
-    text: String,
+    text: Arc<str>,
 }
 
 impl Checked {
@@ -34,6 +36,7 @@ impl Checked {
         intent.check()?;
         let text = intent.canonical()?;
         let digest = Intent::digest_of(&text);
+        let text = text.into();
         Ok(Self { digest, text })
     }
 }
@@ -57,7 +60,7 @@ pub(super) fn authorize_at(
         let (key, differs) = (intent.key.clone(), Difference::Entries);
         Error::KeyReused { key, differs }
     };
-    match under(tx, &intent.key)? {
+    match desk.under(&intent.key)? {
         Under::Nothing => {}
         Under::Spend(spend) if spend.digest == digest => {
             let (hold, is_replayed) = (spend.hold(), true);
@@ -71,7 +74,7 @@ pub(super) fn authorize_at(
     if matches!(decision.outcome, Outcome::Allow) {
         check_payee(desk, intent)?;
     }
-    let id = record::keep(tx, &checked.text, &taken.snapshot, &decision)?;
+    let id = record::keep(desk, &checked.text, &taken.snapshot, &decision)?;
     match decision.outcome {
         Outcome::Deny => deny(decision, id),
         Outcome::Ask { .. } => approve::ask(tx, intent, digest, &decision),
@@ -94,8 +97,8 @@ pub(super) fn authorize_at(
                 refunded: 0,
                 expires_at: intent.expires_at,
             };
-            insert(tx, &spend)?;
             let (hold, is_replayed) = (spend.hold(), false);
+            desk.insert(spend);
             Ok(Authorization::Held { hold, is_replayed })
         }
     }
@@ -132,7 +135,7 @@ fn top_up_at(
     amount: Amount,
 ) -> Result<Authorization> {
     let tx = desk.tx;
-    let mut spend = find(tx, key)?;
+    let mut spend = desk.find(key)?;
     if part == 0 || part > spend.n_parts {
         return Err(Error::invalid("top-up", "it is not the next part"));
     }
@@ -144,6 +147,7 @@ fn top_up_at(
         return Err(Error::invalid("top-up", "the spend was handed to a rail"));
     }
     sweep::a_little(desk)?;
+    desk.append()?;
     let mut intent = record::intent(tx, spend.decision)?;
     intent.amount_max = amount;
     intent.check()?;
@@ -159,7 +163,7 @@ fn top_up_at(
         decision = decide(&taken.snapshot, &intent)?;
     }
     let text = Checked::of(&intent)?.text;
-    let id = record::keep(tx, &text, &taken.snapshot, &decision)?;
+    let id = record::keep(desk, &text, &taken.snapshot, &decision)?;
     match decision.outcome {
         Outcome::Deny => deny(decision, id),
         Outcome::Ask { .. } => approve::ask(tx, &whole, digest, &decision),
@@ -238,9 +242,9 @@ fn reserve(
     taken: &Taken,
     intent: &Intent,
 ) -> Result<(u64, usize)> {
+    let spent = desk.spent()?;
     let (tx, book) = (desk.tx, &mut desk.book);
     open_sums(book, decision, taken)?;
-    let spent = AccountName::new(SPENT)?;
     let is_count = |sum: &&Sum| matches!(sum.limit.measure, Measure::Count(_));
     let one = Amount::from_units(1, Limit::count_asset()?);
     let counts = taken.sums.iter().filter(is_count);
@@ -253,7 +257,7 @@ fn reserve(
         let (from, to) = (movement.from.clone(), movement.to.clone());
         entries.push(Entry::hold(from, to, intent.amount_max));
     }
-    let receipt = journal::post_first(book, &Batch::new(key.clone(), entries))?;
+    let batch = journal::post_first(book, &Batch::new(key.clone(), entries))?;
     let rolling = counts
         .chain(amounts)
         .filter_map(|sum| match sum.limit.window {
@@ -264,9 +268,9 @@ fn reserve(
         let account = book.account_by_name(sum.limit.asset()?, &sum.name)?;
         let account = account.ok_or_else(|| Error::corrupt("a window has no account"))?;
         let leaves = taken.snapshot.at.after(span);
-        sweep::enter(tx, leaves, receipt.seq, account.id)?;
+        sweep::enter(tx, leaves, batch, account.id)?;
     }
-    Ok((receipt.seq, n_counts))
+    Ok((batch, n_counts))
 }
 
 /// Opens the accounts of windows that have none, and gives those their present limit that have
@@ -274,7 +278,6 @@ fn reserve(
 fn open_sums(book: &mut TxBook<'_, '_>, decision: u64, taken: &Taken) -> Result<()> {
     /// Two entries a window keep a batch below its limit.
     const WINDOWS_A_BATCH: usize = 24;
-    let limits = AccountName::new(LIMITS)?;
     let is_stale = |sum: &&Sum| {
         let has = sum
             .account
@@ -283,6 +286,10 @@ fn open_sums(book: &mut TxBook<'_, '_>, decision: u64, taken: &Taken) -> Result<
         sum.limit.window != Window::Lifetime && has != sum.limit.max_units().ok()
     };
     let stale: Vec<&Sum> = taken.sums.iter().filter(is_stale).collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let limits = AccountName::new(LIMITS)?;
     for (n, page) in stale.chunks(WINDOWS_A_BATCH).enumerate() {
         let mut entries = Vec::new();
         for sum in page {

@@ -1,11 +1,15 @@
 //! Decisions as they are stored, with everything they depended on, so that each can be made again.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use agent_core::store::{Tx, sql};
 use agent_core::{Amount, Timestamp};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 
-use super::super::statement::run;
+use super::desk::Desk;
+use super::later::Decided;
 use super::nodes::{self, number};
 use crate::authority::{
     ApprovalState, Decision, Intent, Level, Limit, Meter, Outcome, Snapshot, decide,
@@ -85,11 +89,13 @@ const fn outcome(outcome: &Outcome) -> (u8, &'static str) {
 
 /// Stores a decision about an intent, as JSON, and returns its number.
 pub(super) fn keep(
-    tx: &Tx<'_>,
-    intent: &str,
+    desk: &mut Desk<'_, '_>,
+    intent: &Arc<str>,
     snapshot: &Snapshot,
     decision: &Decision,
 ) -> Result<u64> {
+    /// What most snapshots are shorter than.
+    const BYTES: usize = 256;
     let level = |level: &Level| {
         let meters = level.meters.iter();
         let meters = meters
@@ -109,19 +115,22 @@ pub(super) fn keep(
         funds: snapshot.funds_units,
         levels: snapshot.levels.iter().map(level).collect(),
     };
-    let rules: Vec<String> = decision.rules.iter().map(ToString::to_string).collect();
     let json = |e: serde_json::Error| Error::invalid("decision", e.to_string());
-    let values = params![
-        snapshot.at.as_unix_ms(),
-        outcome(&decision.outcome).0,
-        intent,
-        serde_json::to_string(&stored).map_err(json)?,
-        serde_json::to_string(&rules).map_err(json)?,
-    ];
-    let statement = "INSERT INTO pay_decision (at_ms, outcome, intent, snapshot, rules) \
-                     VALUES (?1, ?2, ?3, ?4, ?5)";
-    run(tx, statement, values)?;
-    u64::try_from(tx.sql().last_insert_rowid()).map_err(|_sign| Error::corrupt("a decision's id"))
+    let mut text = Vec::with_capacity(BYTES);
+    serde_json::to_writer(&mut text, &stored).map_err(json)?;
+    let text = String::from_utf8(text).map_err(|e| Error::invalid("decision", e.to_string()))?;
+    let rules: Vec<String> = decision.rules.iter().map(ToString::to_string).collect();
+    let rules = match rules.is_empty() {
+        true => Cow::Borrowed("[]"),
+        false => Cow::Owned(serde_json::to_string(&rules).map_err(json)?),
+    };
+    desk.decide(Decided {
+        at: snapshot.at,
+        outcome: outcome(&decision.outcome).0,
+        intent: Arc::clone(intent),
+        snapshot: text,
+        rules,
+    })
 }
 
 /// Returns the intent of a decision.
@@ -194,7 +203,7 @@ fn restore(tx: &Tx<'_>, at_ms: i64, intent: &Intent, stored: Stored) -> Result<S
     {
         let policy = match version {
             0 => None,
-            _ => nodes::policy(tx, &node, version)?.map(std::sync::Arc::new),
+            _ => nodes::policy(tx, &node, version)?.map(Arc::new),
         };
         let mut level = Level::new(node, version, is_revoked, policy, Vec::new());
         for (limit, max, taken) in meters {

@@ -4,7 +4,7 @@ use agent_core::store::{Tx, sql};
 use agent_core::{Amount, Digest, IdempotencyKey, Timestamp};
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::super::book::{AssetText, number};
+use super::super::book::number;
 use super::super::statement::{keys, run};
 use super::nodes;
 use crate::authority::{SpendHold, SpendState};
@@ -173,30 +173,6 @@ fn parse(key: &IdempotencyKey, row: &Row<'_>) -> Result<Spend> {
         refunded: row.get(10).map_err(sql("read a spend"))?,
         expires_at: Timestamp::from_unix_ms(row.get(11).map_err(sql("read a spend"))?),
     })
-}
-
-pub(super) fn insert(tx: &Tx<'_>, spend: &Spend) -> Result<()> {
-    let n_counts = u32::try_from(spend.n_counts).unwrap_or(u32::MAX);
-    run(
-        tx,
-        "INSERT INTO pay_spend VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-        params![
-            nodes::number(spend.batch)?,
-            spend.digest.as_bytes(),
-            nodes::number(spend.decision)?,
-            spend.node.as_str(),
-            spend.payee,
-            AssetText::of(spend.asset).as_str(),
-            spend.units,
-            spend.n_parts,
-            n_counts,
-            spend.state.code(),
-            spend.captured,
-            spend.refunded,
-            spend.expires_at.as_unix_ms(),
-        ],
-    )?;
-    Ok(())
 }
 
 pub(super) fn update(tx: &Tx<'_>, spend: &Spend) -> Result<()> {

@@ -46,6 +46,7 @@ fn sweep_at(desk: &mut Desk<'_, '_>, limit: usize) -> Result<usize> {
 /// Expires holds whose time is over, the earliest first.
 fn expire_due(desk: &mut Desk<'_, '_>, now: Timestamp, limit: usize) -> Result<usize> {
     let operation = "list expired spends";
+    desk.append()?;
     let keys: Vec<String> = {
         let mut select = desk
             .tx
@@ -197,6 +198,7 @@ pub(super) fn a_little(desk: &mut Desk<'_, '_>) -> Result<()> {
         return Ok(());
     }
     let operation = "look for what is over";
+    desk.append()?;
     let now = desk.now()?;
     // One statement where mostly nothing is due.
     let is_due: bool = desk

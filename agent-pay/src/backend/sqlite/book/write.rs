@@ -1,56 +1,15 @@
 //! What a commit of the journal writes.
 
+use agent_core::Timestamp;
 use agent_core::store::sql;
-use agent_core::{IdempotencyKey, Timestamp};
 use rusqlite::params;
 
-use super::{AssetText, BLOCK, TxBook, stored};
+use super::{AssetText, TxBook, stored};
 use crate::account::Account;
 use crate::error::{Error, Result};
-use crate::journal::{Commit, Head, TransferRow};
+use crate::journal::{Commit, Head};
 
 impl TxBook<'_, '_> {
-    pub(super) fn put_transfers(&mut self, transfers: &[TransferRow]) -> Result<()> {
-        let operation = "append a transfer";
-        let mut insert = self
-            .tx
-            .sql()
-            .prepare_cached("INSERT INTO pay_transfer VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
-            .map_err(sql(operation))?;
-        for t in transfers {
-            let values = params![
-                stored(t.id)?,
-                stored(t.batch)?,
-                stored(t.debit)?,
-                stored(t.credit)?,
-                t.units,
-                t.kind.code(),
-                t.hold.map(stored).transpose()?,
-            ];
-            insert.execute(values).map_err(sql(operation))?;
-        }
-        for t in transfers {
-            let block = t.id / BLOCK;
-            for account in [t.debit, t.credit] {
-                if self.listed.insert((account, block)) {
-                    self.list(account, block)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn list(&self, account: u64, block: u64) -> Result<()> {
-        let operation = "list an account";
-        self.tx
-            .sql()
-            .prepare_cached("INSERT INTO pay_activity VALUES (?1, ?2) ON CONFLICT DO NOTHING")
-            .map_err(sql(operation))?
-            .execute([stored(account)?, stored(block)?])
-            .map_err(sql(operation))?;
-        Ok(())
-    }
-
     pub(super) fn put_account(&self, a: &Account) -> Result<()> {
         let b = a.balances;
         self.change(
@@ -113,29 +72,10 @@ impl TxBook<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn put_batch(&self, commit: &Commit<'_>) -> Result<()> {
+    /// Keeps the list of holds that expire by themselves, of which alone somebody has to find the
+    /// next.
+    pub(super) fn put_pending(&self, commit: &Commit<'_>) -> Result<()> {
         let batch = commit.batch;
-        let expires_ms = batch.expires_at.map(Timestamp::as_unix_ms);
-        self.change(
-            "INSERT INTO pay_batch (seq, key, request, origin, resolves, at_ms, expires_ms, \
-             first_transfer, n_transfers, hash, memo) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-            params![
-                stored(batch.seq)?,
-                batch.key.as_ref().map(IdempotencyKey::as_str),
-                batch.request.as_bytes(),
-                batch.origin.code(),
-                batch.resolves.map(stored).transpose()?,
-                batch.at.as_unix_ms(),
-                expires_ms,
-                stored(batch.first_transfer)?,
-                stored(batch.n_transfers)?,
-                batch.hash.as_bytes(),
-                batch.memo,
-            ],
-            "append a batch",
-        )?;
-        // Only what expires by itself is ever looked for there.
         if let Some(resolved) = batch.resolves {
             let operation = "end a hold";
             self.tx
@@ -145,13 +85,13 @@ impl TxBook<'_, '_> {
                 .execute([stored(resolved)?])
                 .map_err(sql(operation))?;
         }
-        if commit.is_pending && expires_ms.is_some() {
-            self.change(
+        match batch.expires_at.map(Timestamp::as_unix_ms) {
+            Some(expires_ms) if commit.is_pending => self.change(
                 "INSERT INTO pay_pending (batch, expires_ms) VALUES (?1, ?2)",
                 params![stored(batch.seq)?, expires_ms],
                 "begin a hold",
-            )?;
+            ),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
