@@ -18,6 +18,14 @@ type Opens = dyn Fn(BTreeMap<CredentialName, Secret>) -> Pin<Box<dyn Future<Outp
     + Send
     + Sync;
 
+/// Writes a note into a resource by its credentials, or reads the one that is there.
+type Notes = dyn Fn(
+        BTreeMap<CredentialName, Secret>,
+        Option<String>,
+    ) -> Pin<Box<dyn Future<Output = Option<String>> + Send>>
+    + Send
+    + Sync;
+
 /// A provisioner to try the laws on, with at least one offer of two plans and nothing made yet.
 #[non_exhaustive]
 pub struct ProvisionerSubject {
@@ -26,6 +34,7 @@ pub struct ProvisionerSubject {
     /// Where its credentials go.
     pub vault: Arc<MemoryVault>,
     opens: Box<Opens>,
+    notes: Option<Box<Notes>>,
     guard: Box<dyn Any + Send + Sync>,
 }
 
@@ -53,8 +62,24 @@ impl ProvisionerSubject {
             provisioner,
             vault: Arc::new(MemoryVault::new()),
             opens: Box::new(move |values| Box::pin(opens(values))),
+            notes: None,
             guard: Box::new(guard),
         }
+    }
+
+    /// Sets what keeps a note in a resource, by its credentials alone, in the place of the one before it,
+    /// and reads it where none is given; nothing if it cannot. Default: none, and the laws say nothing of
+    /// what is in a resource.
+    #[must_use]
+    pub fn with_notes<F>(
+        mut self,
+        notes: impl Fn(BTreeMap<CredentialName, Secret>, Option<String>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Option<String>> + Send + 'static,
+    {
+        self.notes = Some(Box::new(move |values, note| Box::pin(notes(values, note))));
+        self
     }
 
     async fn offer(&self) -> Offer {
@@ -76,10 +101,31 @@ impl ProvisionerSubject {
         destroyed.unwrap();
     }
 
-    async fn is_usable(&self, names: &[CredentialName]) -> bool {
+    /// Returns what is in the vault now: whoever had it may try it later.
+    fn values(&self, names: &[CredentialName]) -> BTreeMap<CredentialName, Secret> {
         let value = |name: &CredentialName| Some((name.clone(), self.vault.get(name)?));
-        let values: BTreeMap<_, _> = names.iter().filter_map(value).collect();
+        names.iter().filter_map(value).collect()
+    }
+
+    async fn is_usable(&self, names: &[CredentialName]) -> bool {
+        let values = self.values(names);
         values.len() == names.len() && (self.opens)(values).await
+    }
+
+    /// Keeps a note in a resource.
+    async fn note(&self, names: &[CredentialName], note: &str) {
+        if let Some(notes) = &self.notes {
+            let kept = notes(self.values(names), Some(note.to_owned())).await;
+            assert_eq!(kept.as_deref(), Some(note));
+        }
+    }
+
+    /// Checks which note a resource has.
+    async fn assert_note(&self, names: &[CredentialName], expected: Option<&str>) {
+        if let Some(notes) = &self.notes {
+            let kept = notes(self.values(names), None).await;
+            assert_eq!(kept.as_deref(), expected);
+        }
     }
 }
 
@@ -114,10 +160,12 @@ pub async fn credentials_open_what_was_created(subject: ProvisionerSubject) {
 pub async fn creating_again_makes_no_second(subject: ProvisionerSubject) {
     let spec = subject.spec("notes").await;
     let first = subject.create(&spec).await;
+    subject.note(&first, "kept").await;
     assert_eq!(subject.provisioner.preflight(&spec).await.unwrap(), []);
     let again = subject.create(&spec).await;
     assert_eq!(again, first);
     assert!(subject.is_usable(&again).await);
+    subject.assert_note(&again, Some("kept")).await;
     let listed = subject.provisioner.list().await.unwrap();
     assert_eq!(listed, [resource("notes")]);
 }
@@ -125,10 +173,11 @@ pub async fn creating_again_makes_no_second(subject: ProvisionerSubject) {
 /// What is destroyed is gone with its credentials, and destroying again is harmless.
 pub async fn destroying_leaves_nothing(subject: ProvisionerSubject) {
     let names = subject.create(&subject.spec("notes").await).await;
+    let values = subject.values(&names);
     for _ in 0..2 {
         subject.destroy(&resource("notes")).await;
     }
-    assert!(!subject.is_usable(&names).await);
+    assert!(!(subject.opens)(values).await);
     assert_eq!(subject.vault.names(), []);
     assert_eq!(subject.provisioner.list().await.unwrap(), []);
     let found = subject.provisioner.inspect(&resource("notes")).await;
@@ -141,6 +190,8 @@ pub async fn a_name_can_be_used_again(subject: ProvisionerSubject) {
     for _ in 0..2 {
         let names = subject.create(&spec).await;
         assert!(subject.is_usable(&names).await);
+        subject.assert_note(&names, None).await;
+        subject.note(&names, "former").await;
         subject.destroy(&spec.name).await;
     }
 }
@@ -150,9 +201,15 @@ pub async fn resources_are_apart(subject: ProvisionerSubject) {
     let one = subject.create(&subject.spec("one").await).await;
     let two = subject.create(&subject.spec("two").await).await;
     assert!(one.iter().all(|name| !two.contains(name)));
+    subject.note(&one, "of one").await;
+    subject.assert_note(&two, None).await;
+    subject.note(&two, "of two").await;
+    subject.assert_note(&one, Some("of one")).await;
+    let values = subject.values(&one);
     subject.destroy(&resource("one")).await;
-    assert!(!subject.is_usable(&one).await);
+    assert!(!(subject.opens)(values).await);
     assert!(subject.is_usable(&two).await);
+    subject.assert_note(&two, Some("of two")).await;
     let listed = subject.provisioner.list().await.unwrap();
     assert_eq!(listed, [resource("two")]);
 }
@@ -197,6 +254,7 @@ pub async fn what_is_not_listed_is_blocked(subject: ProvisionerSubject) {
 pub async fn a_resource_sleeps_and_wakes(subject: ProvisionerSubject) {
     let spec = subject.spec("notes").await;
     let names = subject.create(&spec).await;
+    subject.note(&names, "kept").await;
     let slept = subject.provisioner.alter(&spec, false).await;
     if !subject.offer().await.can_sleep {
         assert_eq!(slept.unwrap_err().kind(), ErrorKind::Unsupported);
@@ -214,19 +272,26 @@ pub async fn a_resource_sleeps_and_wakes(subject: ProvisionerSubject) {
         subject.provisioner.alter(&spec, true).await.unwrap();
     }
     assert!(subject.is_usable(&names).await);
+    subject.assert_note(&names, Some("kept")).await;
     let found = subject.provisioner.inspect(&spec.name).await.unwrap();
     assert!(found.unwrap().is_awake);
 }
 
-/// What sleeps can be destroyed.
+/// What sleeps can be destroyed, and wakes by no other's creation.
 pub async fn what_sleeps_can_be_destroyed(subject: ProvisionerSubject) {
     let spec = subject.spec("notes").await;
-    subject.create(&spec).await;
+    let names = subject.create(&spec).await;
+    subject.note(&names, "former").await;
     if subject.offer().await.can_sleep {
         subject.provisioner.alter(&spec, false).await.unwrap();
     }
     subject.destroy(&spec.name).await;
     assert_eq!(subject.provisioner.list().await.unwrap(), []);
+    assert_eq!(subject.provisioner.inspect(&spec.name).await.unwrap(), None);
+    assert_eq!(subject.vault.names(), []);
+    let names = subject.create(&spec).await;
+    assert!(subject.is_usable(&names).await);
+    subject.assert_note(&names, None).await;
 }
 
 /// A plan can be changed up and down while the resource stays what it is.
@@ -234,10 +299,12 @@ pub async fn plans_change_both_ways(subject: ProvisionerSubject) {
     let offer = subject.offer().await;
     let spec = subject.spec("notes").await;
     let names = subject.create(&spec).await;
+    subject.note(&names, "kept").await;
     for plan in offer.plans.iter().chain(offer.plans.iter().rev()) {
         let spec = Spec::new(spec.name.clone(), offer.id.clone(), plan.clone());
         subject.provisioner.alter(&spec, true).await.unwrap();
         assert!(subject.is_usable(&names).await, "{}", plan.id);
+        subject.assert_note(&names, Some("kept")).await;
     }
 }
 
@@ -253,7 +320,14 @@ pub async fn what_is_absent_is_not_altered(subject: ProvisionerSubject) {
 /// No value of a credential shows in what is printed.
 pub async fn values_show_nowhere(subject: ProvisionerSubject) {
     let names = subject.create(&subject.spec("notes").await).await;
-    let shown = format!("{:?} {:?} {names:?}", subject.provisioner, subject.vault);
+    assert!(!names.is_empty());
+    let provisioner = &subject.provisioner;
+    let found = provisioner.inspect(&resource("notes")).await.unwrap();
+    let listed = provisioner.list().await.unwrap();
+    let shown = format!(
+        "{provisioner:?} {provisioner:#?} {:?} {names:?} {found:?} {listed:?}",
+        subject.vault
+    );
     for name in &names {
         let value = subject.vault.get(name).unwrap();
         assert!(!shown.contains(value.expose_secret()), "{name}");

@@ -69,7 +69,11 @@ impl RailSubject {
         if !outcome.is_final() {
             outcome = self.known(id).await;
         }
-        matches!(outcome, Outcome::Settled { .. })
+        let Outcome::Settled { amount, .. } = outcome else {
+            return false;
+        };
+        assert_eq!(amount, self.amount(units), "{id}");
+        true
     }
 
     /// Gives back under new ids until it settles and returns the id.
@@ -147,11 +151,13 @@ pub async fn id_that_failed_unseen_is_closed(subject: RailSubject) {
         }
         let late = subject.rail.pay(subject.payment(&id, 10)).await;
         assert!(!matches!(late, Outcome::Settled { .. }), "{late:?}");
+        let known = subject.known(&id).await;
+        assert!(!matches!(known, Outcome::Settled { .. }), "{known:?}");
         assert_eq!((subject.moved)().await, before);
     }
 }
 
-/// A refund moves back what it says, once, and never more than was paid.
+/// A refund moves back what it says, once, and never more than was paid: nothing where nothing was.
 pub async fn refund_moves_back_at_most_what_was_paid(subject: RailSubject) {
     let mut paid = None;
     for n in 0..1_000 {
@@ -165,6 +171,7 @@ pub async fn refund_moves_back_at_most_what_was_paid(subject: RailSubject) {
     let id = paid.unwrap();
     let before = (subject.moved)().await;
     let moved_back = async || before.minus((subject.moved)().await).unwrap();
+    assert!(!subject.gives_back("never", "r", 1).await);
     assert!(!subject.gives_back(&id, "r0", 11).await);
     assert_eq!(moved_back().await, subject.amount(0));
     let first = subject.gives_back_in_the_end(&id, "r1", 4).await;

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::ledger::Ledger;
 
 /// The rail `internal`: it moves money from one purse to the purses of payees, whose names are
-/// those of their accounts.
+/// those of their accounts. Names that begin with `internal-` are the rail's own: a payment to one fails.
 #[derive(Clone, Debug)]
 pub struct Internal {
     ledger: Arc<dyn Ledger>,
@@ -57,11 +57,17 @@ impl Internal {
     }
 }
 
+/// What the names of this rail's own accounts begin with.
+const OWN: &str = "internal-";
+/// Against what is counted how much of a payment is left to be given back.
+const REFUNDS: &str = "internal-refunds";
+
 fn settled(receipt: &crate::batch::Receipt) -> Outcome {
-    let posted = receipt
-        .transfers
-        .iter()
-        .find(|t| t.kind == TransferKind::Posted);
+    // A refund has transfers beside the money's, all of them of this account.
+    let is_counted = |name: &AccountName| name.as_str() == REFUNDS;
+    let posted = receipt.transfers.iter().find(|t| {
+        t.kind == TransferKind::Posted && !is_counted(&t.debit) && !is_counted(&t.credit)
+    });
     match posted {
         Some(transfer) => Outcome::settled(transfer.amount, format!("batch {}", receipt.seq)),
         None => Outcome::failed("closed"),
@@ -80,6 +86,14 @@ impl Rail for Internal {
 
     async fn pay(&self, payment: Payment) -> Outcome {
         match AccountName::new(&payment.payee) {
+            // What is paid there would count as left to be given back.
+            Ok(payee) if payee.as_str().starts_with(OWN) => {
+                let closed = self.look_up(payment.id).await;
+                if closed.is_final() {
+                    return closed;
+                }
+                Outcome::unknown(Duration::from_secs(1), "it is not closed yet")
+            }
             Ok(payee) => {
                 let entry = Entry::post(self.purse.clone(), payee, payment.amount);
                 self.transfer(payment.id, vec![entry]).await
@@ -116,7 +130,7 @@ fn back(receipt: &crate::batch::Receipt, refund: &Payment) -> Result<Vec<Entry>>
     let paid = paid.ok_or_else(|| Error::invalid("refund", "nothing was paid"))?;
     let of = Digest::of_bytes(receipt.key.as_str().as_bytes());
     let left = AccountName::new(&format!("internal-paid/{of}"))?;
-    let all = AccountName::new("internal-refunds")?;
+    let all = AccountName::new(REFUNDS)?;
     let guard = Guard::DebitsMustNotExceedCredits;
     let asset = paid.amount.asset();
     Ok(vec![

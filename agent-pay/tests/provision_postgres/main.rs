@@ -74,10 +74,24 @@ async fn opens(values: BTreeMap<CredentialName, Secret>) -> bool {
     used.await.is_ok()
 }
 
+/// Keeps a note in a database in the place of the one before it, or reads it.
+async fn notes(values: BTreeMap<CredentialName, Secret>, note: Option<String>) -> Option<String> {
+    let url = values.into_values().next()?;
+    let client = connect(url.expose_secret()).await.ok()?;
+    if let Some(note) = note {
+        let table = "CREATE TABLE IF NOT EXISTS note (n text); DELETE FROM note";
+        client.batch_execute(table).await.ok()?;
+        let insert = "INSERT INTO note VALUES ($1)";
+        client.execute(insert, &[&note]).await.ok()?;
+    }
+    let row = client.query_one("SELECT n FROM note", &[]).await.ok()?;
+    row.try_get(0).ok()
+}
+
 fn subject(n_warm: usize) -> Option<ProvisionerSubject> {
     let cluster = Cluster::shared()?;
     let databases = databases(cluster, n_warm);
-    Some(ProvisionerSubject::new(Arc::new(databases), opens, ()))
+    Some(ProvisionerSubject::new(Arc::new(databases), opens, ()).with_notes(notes))
 }
 
 mod cold {
@@ -95,7 +109,7 @@ mod warm {
         let cluster = Cluster::shared()?;
         let databases = databases(cluster, 2);
         databases.fill().await.unwrap();
-        Some(ProvisionerSubject::new(Arc::new(databases), opens, ()))
+        Some(ProvisionerSubject::new(Arc::new(databases), opens, ()).with_notes(notes))
     }
 
     agent_pay::provisioner_conformance!(make);

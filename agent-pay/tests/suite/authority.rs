@@ -15,16 +15,8 @@ mod deciding;
 mod life;
 mod windows;
 
-use std::panic::AssertUnwindSafe;
-
 use crate::common::planted::Bug;
-
-/// Whether a law fails with a bug.
-fn is_found<F: Future<Output = ()>>(bug: Bug, law: impl FnOnce(Option<Bug>) -> F) -> bool {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let runtime = runtime.unwrap();
-    std::panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(law(Some(bug))))).is_err()
-}
+use crate::finds::is_found;
 
 macro_rules! laws {
     ($($module:ident::$law:ident: $($bug:ident),+;)+) => {
@@ -44,7 +36,7 @@ macro_rules! laws {
                 #[test]
                 fn $law() {
                     for bug in [$(Bug::$bug),+] {
-                        assert!(is_found(bug, super::$module::$law), "{bug:?} is not found");
+                        assert!(is_found(Some(bug), super::$module::$law), "{bug:?} is not found");
                     }
                 }
             )+

@@ -223,6 +223,73 @@ async fn unknown_is_held_beyond_every_deadline_and_never_paid_again() {
     shop.check().await;
 }
 
+/// A rail with a dollar to pay with, and its ledger.
+async fn internal() -> (Internal, Arc<dyn Ledger>) {
+    let ledger: Arc<dyn Ledger> = Arc::new(InMemoryLedger::new(&Env::system()));
+    let name = |text: &str| AccountName::new(text).unwrap();
+    let guard = Guard::DebitsMustNotExceedCredits;
+    let entries = vec![
+        Entry::open(Asset::USD, name("bank"), Guard::Unguarded),
+        Entry::open(Asset::USD, name("purse"), guard),
+        Entry::open(Asset::USD, name("shop:tea"), guard),
+        Entry::post(name("bank"), name("purse"), money("1.00 USD")),
+    ];
+    ledger.post(Batch::new(op("fund"), entries)).await.unwrap();
+    (Internal::new(Arc::clone(&ledger), name("purse")), ledger)
+}
+
+#[tokio::test]
+async fn refunds_within_a_ledger_are_booked_as_they_moved() {
+    let shop = Shop::open(POLICY).await;
+    let (rail, ledger) = internal().await;
+    let payer = Payer::new(shop.authority.clone(), Arc::new(rail));
+    let intent = shop.intent("k", "acme", "0.60 USD").with_rail("internal");
+    assert!(matches!(payer.pay(intent).await.unwrap(), Paid::Settled(_)));
+    for (key, left) in [("r1", "0.50 USD"), ("r2", "0.40 USD"), ("r2", "0.40 USD")] {
+        let back = payer.refund(op("k"), op(key), money("0.10 USD"));
+        assert!(matches!(back.await.unwrap(), Paid::Settled(_)));
+        let name = AccountName::new("shop:tea").unwrap();
+        let tea = ledger.account(Asset::USD, name).await.unwrap();
+        let earned = tea.credits_posted().minus(tea.debits_posted()).unwrap();
+        assert_eq!((books(&shop).await.0, earned), (money(left), money(left)));
+    }
+    shop.check().await;
+}
+
+/// What is paid into an account that counts refunds would be given back twice.
+#[tokio::test]
+async fn nobody_is_paid_into_the_accounts_of_the_rail_itself() {
+    let (rail, _ledger) = internal().await;
+    let pay = |id: &str, payee: &str| rail.pay(Payment::new(op(id), payee, money("0.30 USD")));
+    assert!(matches!(
+        pay("k", "shop:tea").await,
+        Outcome::Settled { .. }
+    ));
+    let back = |id: &str, amount| rail.refund(op("k"), Payment::new(op(id), "", money(amount)));
+    assert!(matches!(
+        back("r", "0.10 USD").await,
+        Outcome::Settled { .. }
+    ));
+    let of = agent_core::Digest::of_bytes(b"k");
+    for (n, own) in [&format!("internal-paid/{of}"), "internal-refunds"]
+        .into_iter()
+        .enumerate()
+    {
+        assert!(matches!(
+            pay(&format!("own-{n}"), own).await,
+            Outcome::Failed { .. }
+        ));
+    }
+    assert!(matches!(
+        back("r2", "0.21 USD").await,
+        Outcome::Failed { .. }
+    ));
+    assert!(matches!(
+        back("r3", "0.20 USD").await,
+        Outcome::Settled { .. }
+    ));
+}
+
 #[tokio::test]
 async fn only_a_final_failure_frees_what_is_held() {
     let shop = Shop::open(POLICY).await;

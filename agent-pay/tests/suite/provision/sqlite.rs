@@ -1,13 +1,14 @@
 //! SQLite databases: the laws, the quota, and paths that lead elsewhere.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use agent_core::{Classify, ErrorKind, ExposeSecret};
+use agent_core::{Classify, ErrorKind, ExposeSecret, Secret};
 use agent_pay::conformance::ProvisionerSubject;
 use agent_pay::provision::{
-    BlockerCode, MemoryVault, Provisioner, ResourceName, Spec, SqliteDatabases,
+    BlockerCode, CredentialName, MemoryVault, Provisioner, ResourceName, Spec, SqliteDatabases,
 };
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 use super::{plans, resource};
 
@@ -28,19 +29,41 @@ async fn subject(n_warm: usize) -> ProvisionerSubject {
     let dir = tempfile::tempdir().unwrap();
     let databases = SqliteDatabases::new(dir.path(), plans()).with_n_warm(n_warm);
     assert_eq!(databases.fill().await.unwrap(), n_warm);
-    let opens = async |path: &str| {
-        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
-        let connection = Connection::open_with_flags(path, flags)?;
-        connection.execute_batch(
-            "CREATE TABLE IF NOT EXISTS t (n); INSERT INTO t VALUES (1); DROP TABLE t",
-        )
-    };
-    let opens = move |values: std::collections::BTreeMap<_, agent_core::Secret>| async move {
-        let path = values.into_values().next();
-        let path = path.map(|path| path.expose_secret().to_owned());
-        opens(&path.unwrap_or_default()).await.is_ok()
-    };
-    ProvisionerSubject::new(Arc::new(databases), opens, dir)
+    around(Arc::new(databases), dir)
+}
+
+/// A subject of databases that are files in a directory.
+pub(super) fn around(
+    provisioner: Arc<dyn Provisioner>,
+    dir: tempfile::TempDir,
+) -> ProvisionerSubject {
+    let opens = |values| std::future::ready(used(values, |_connection| Ok(())).is_ok());
+    let notes = |values, note| std::future::ready(used(values, |c| noted(c, note)).ok());
+    ProvisionerSubject::new(provisioner, opens, dir).with_notes(notes)
+}
+
+/// Uses a database by its credential alone.
+fn used<T>(
+    values: BTreeMap<CredentialName, Secret>,
+    act: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let path = values.into_values().next();
+    let path = path.map(|path| path.expose_secret().to_owned());
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+    let connection = Connection::open_with_flags(path.unwrap_or_default(), flags)?;
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS t (n); INSERT INTO t VALUES (1); DROP TABLE t",
+    )?;
+    act(&connection)
+}
+
+/// Keeps a note in the place of the one before it, or reads it.
+fn noted(connection: &Connection, note: Option<String>) -> rusqlite::Result<String> {
+    if let Some(note) = note {
+        connection.execute_batch("CREATE TABLE IF NOT EXISTS note (n); DELETE FROM note")?;
+        connection.execute("INSERT INTO note VALUES (?1)", [note])?;
+    }
+    connection.query_row("SELECT n FROM note", [], |row| row.get(0))
 }
 
 agent_pay::provisioner_conformance!(make);
