@@ -72,9 +72,13 @@ impl SqliteLedger {
 /// As [`SqliteLedger::open`].
 ///
 /// # Cancel safety
-/// Atomic.
+/// Safe to repeat: each of its writes is atomic, and the next call does what is missing.
 pub async fn migrate(db: &Db) -> Result<()> {
-    Ok(db.migrate("pay", schema::STEPS).await?)
+    db.migrate("pay", schema::STEPS).await?;
+    if !db.read(book::is_listed).await? {
+        db.write(|tx| book::list_all(tx)).await?;
+    }
+    Ok(())
 }
 
 /// Posts a batch; see [`Ledger::post`].

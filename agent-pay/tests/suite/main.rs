@@ -13,6 +13,7 @@ mod finops;
 mod gathered;
 mod hostile;
 mod intent;
+mod keys;
 mod model;
 mod old_files;
 mod planted;

@@ -15,30 +15,19 @@ const SIZES: [usize; 4] = [64, 16, 4, 1];
 ///
 /// A statement that undoes itself when it fails first copies each page it changes, and after an
 /// error here the transaction is not kept anyway. So say `OR FAIL`, and leave the row's number out
-/// where it is the next: with a number of its own an insert of many rows copies in any case.
+/// where it is the next: with a number of its own, and with a check that calls a function, an insert
+/// of many rows copies in any case.
 pub(super) struct Append {
     insert: &'static str,
     n_columns: usize,
-    sizes: &'static [usize],
     texts: [OnceLock<String>; 4],
 }
 
 impl Append {
     pub(super) const fn new(insert: &'static str, n_columns: usize) -> Self {
-        Self::of(&SIZES, insert, n_columns)
-    }
-
-    /// For a table one of whose checks calls a function: an insert of many rows into it copies every
-    /// page it changes, however it fails, and its rows cost less one by one.
-    pub(super) const fn one_by_one(insert: &'static str, n_columns: usize) -> Self {
-        Self::of(&[1], insert, n_columns)
-    }
-
-    const fn of(sizes: &'static [usize], insert: &'static str, n_columns: usize) -> Self {
         Self {
             insert,
             n_columns,
-            sizes,
             texts: [const { OnceLock::new() }; 4],
         }
     }
@@ -50,7 +39,7 @@ impl Append {
         mut rows: &[T],
         bind: impl Fn(&mut Values<'_>, &T) -> Result<()>,
     ) -> Result<()> {
-        for (&n_rows, text) in self.sizes.iter().zip(&self.texts) {
+        for (n_rows, text) in SIZES.into_iter().zip(&self.texts) {
             if rows.len() < n_rows {
                 continue;
             }

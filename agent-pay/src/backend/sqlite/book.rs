@@ -1,5 +1,6 @@
 //! The storage primitives of the ledger over a transaction of the store.
 
+mod keys;
 mod known;
 mod row;
 mod waiting;
@@ -14,11 +15,12 @@ use rusqlite::{OptionalExtension, Params, Row, params};
 
 use crate::account::{Account, AccountName};
 use crate::error::{Error, Result};
-use crate::journal::{BatchRow, Book, Commit, Head, TransferRow};
+use crate::journal::{BatchRow, Book, Commit, Difference, Head, TransferRow};
 use known::Known;
 use row::{column, head};
 use waiting::Waiting;
 
+pub(super) use keys::{ListedKeys, batch_of, is_listed, list_all};
 pub(super) use row::{AssetText, account, batch, number, stored, transfer};
 
 pub(super) const ACCOUNT: &str = "SELECT id, asset, name, guard, opened_in, debits_pending, \
@@ -32,8 +34,6 @@ pub(super) const BATCHES: &str = "SELECT seq, key, request, origin, resolves, at
 pub(super) const BATCHES_AFTER: &str = "SELECT seq, key, request, origin, resolves, at_ms, \
      expires_ms, first_transfer, n_transfers, hash, memo FROM pay_batch WHERE seq > ?1 \
      ORDER BY seq LIMIT ?2";
-const BATCH_BY_KEY: &str = "SELECT seq, key, request, origin, resolves, at_ms, expires_ms, \
-     first_transfer, n_transfers, hash, memo FROM pay_batch WHERE key = ?1";
 const BATCH_BY_SEQ: &str = "SELECT seq, key, request, origin, resolves, at_ms, expires_ms, \
      first_transfer, n_transfers, hash, memo FROM pay_batch WHERE seq = ?1";
 const BATCH_BY_RESOLVED: &str = "SELECT seq, key, request, origin, resolves, at_ms, expires_ms, \
@@ -55,6 +55,8 @@ pub(super) struct TxBook<'a, 'c> {
     head: Cell<Option<Head>>,
     known: RefCell<Known>,
     waiting: RefCell<Waiting>,
+    /// The keys of the batches it posted, stored or waiting.
+    posted: BTreeSet<IdempotencyKey>,
     /// The blocks of transfers it knows an account to be listed in.
     listed: BTreeSet<(u64, u64)>,
     has_refusals: Cell<Option<bool>>,
@@ -75,6 +77,7 @@ impl<'a, 'c> TxBook<'a, 'c> {
             head: Cell::new(None),
             known: RefCell::default(),
             waiting: RefCell::default(),
+            posted: BTreeSet::new(),
             listed: BTreeSet::new(),
             has_refusals: Cell::new(None),
             is_deferred: false,
@@ -103,9 +106,9 @@ impl<'a, 'c> TxBook<'a, 'c> {
         n_caught_up.saturating_add(self.n_put)
     }
 
-    /// Returns whether a batch under a key waits to be written.
-    pub(super) fn is_waiting(&self, key: &IdempotencyKey) -> bool {
-        self.waiting.borrow().has_key(key)
+    /// Returns whether it posted a batch under a key, which may wait to be written.
+    pub(super) fn has_posted(&self, key: &IdempotencyKey) -> bool {
+        self.posted.contains(key)
     }
 
     /// Appends the batches and transfers that wait, so that statements find them.
@@ -211,8 +214,16 @@ impl Book for TxBook<'_, '_> {
     }
 
     fn batch_by_key(&self, key: &IdempotencyKey) -> Result<Option<BatchRow>> {
-        self.append_if(|waiting| waiting.has_key(key))?;
-        self.one(BATCH_BY_KEY, [key.as_str()], batch, "find a batch by key")
+        if self.has_posted(key) {
+            self.append()?;
+        }
+        for seq in keys::candidates(self.tx, key.as_str())? {
+            let found = self.one(BATCH_BY_SEQ, [seq], batch, "find a batch by key")?;
+            if found.as_ref().and_then(|batch| batch.key.as_ref()) == Some(key) {
+                return Ok(found);
+            }
+        }
+        Ok(None)
     }
 
     fn resolution_of(&self, seq: u64) -> Result<Option<BatchRow>> {
@@ -315,6 +326,13 @@ impl Book for TxBook<'_, '_> {
     }
 
     fn put(&mut self, commit: &Commit<'_>) -> Result<()> {
+        // Who posts has looked for the key; only what this book posted since could have it.
+        if let Some(key) = commit.batch.key.clone()
+            && !self.posted.insert(key.clone())
+        {
+            let differs = Difference::Entries;
+            return Err(Error::KeyReused { key, differs });
+        }
         let waiting = self.waiting.get_mut();
         waiting.add(commit.batch, commit.transfers, &mut self.listed);
         self.n_put = self.n_put.saturating_add(1);

@@ -7,8 +7,8 @@ use agent_core::store::{Tx, sql};
 use rusqlite::{CachedStatement, Params, Row, params};
 
 use super::book::{
-    ACCOUNT, AssetText, BATCHES, BATCHES_AFTER, BLOCK, TRANSFERS, TxBook, account, batch, number,
-    stored, transfer,
+    ACCOUNT, AssetText, BATCHES, BATCHES_AFTER, BLOCK, ListedKeys, TRANSFERS, TxBook, account,
+    batch, number, stored, transfer,
 };
 use crate::account::{Account, AccountQuery};
 use crate::batch::Transfer;
@@ -134,9 +134,11 @@ pub(super) fn verify(tx: &Tx<'_>, anchor: Option<Anchor>) -> Result<Verified> {
     let mut batches = batches.query([]).map_err(sql(operation))?;
     let mut transfers = transfers.query([]).map_err(sql(operation))?;
     let mut listed = Listed::new(tx)?;
+    let mut keys = ListedKeys::new(tx)?;
     let mut waiting: Vec<TransferRow> = Vec::new();
     while let Some(row) = batches.next().map_err(sql(operation))? {
         let batch = batch(row)?;
+        keys.check(&batch)?;
         waiting.clear();
         while u64::try_from(waiting.len()).unwrap_or(u64::MAX) < batch.n_transfers {
             match transfers.next().map_err(sql(operation))? {
@@ -149,6 +151,7 @@ pub(super) fn verify(tx: &Tx<'_>, anchor: Option<Anchor>) -> Result<Verified> {
     if transfers.next().map_err(sql(operation))?.is_some() {
         return Err(Error::corrupt("a transfer belongs to no batch"));
     }
+    keys.finish()?;
     let pending = list(tx, "SELECT batch, expires_ms FROM pay_pending", [], |row| {
         let expires_ms: Option<i64> = row.get(1).map_err(sql("read a pending batch"))?;
         Ok((number(row, 0)?, expires_ms))

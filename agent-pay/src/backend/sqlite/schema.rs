@@ -259,6 +259,33 @@ DROP INDEX pay_transfer_credit;
 
 DELETE FROM pay_pending WHERE expires_ms IS NULL;
 ",
+    // The table of keys is filled by the program: SQL has no digest.
+    "
+CREATE TABLE pay_batch_by_seq (
+    seq INTEGER PRIMARY KEY,
+    key TEXT,
+    request BLOB NOT NULL,
+    origin INTEGER NOT NULL,
+    resolves INTEGER,
+    at_ms INTEGER NOT NULL,
+    expires_ms INTEGER,
+    first_transfer INTEGER NOT NULL,
+    n_transfers INTEGER NOT NULL,
+    hash BLOB NOT NULL,
+    memo TEXT
+) STRICT;
+INSERT INTO pay_batch_by_seq SELECT seq, key, request, origin, resolves, at_ms, expires_ms,
+    first_transfer, n_transfers, hash, memo FROM pay_batch;
+DROP TABLE pay_batch;
+ALTER TABLE pay_batch_by_seq RENAME TO pay_batch;
+CREATE UNIQUE INDEX pay_batch_resolves ON pay_batch (resolves) WHERE resolves IS NOT NULL;
+
+CREATE TABLE pay_key (
+    hash INTEGER NOT NULL,
+    batch INTEGER NOT NULL,
+    PRIMARY KEY (hash, batch)
+) STRICT, WITHOUT ROWID;
+",
     "
 CREATE TABLE pay_turn (
     list TEXT PRIMARY KEY,

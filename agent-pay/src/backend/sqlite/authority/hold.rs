@@ -56,17 +56,13 @@ pub(super) fn authorize_at(
     checked: &Checked,
 ) -> Result<Authorization> {
     let (tx, digest) = (desk.tx, checked.digest);
-    let reused = || {
-        let (key, differs) = (intent.key.clone(), Difference::Entries);
-        Error::KeyReused { key, differs }
-    };
     match desk.under(&intent.key)? {
         Under::Nothing => {}
         Under::Spend(spend) if spend.digest == digest => {
             let (hold, is_replayed) = (spend.hold(), true);
             return Ok(Authorization::Held { hold, is_replayed });
         }
-        Under::Spend(_) | Under::Other => return Err(reused()),
+        Under::Spend(_) | Under::Other => return Err(reused(&intent.key)),
     }
     sweep::a_little(desk)?;
     let mut taken = snapshot::take(desk, intent, 0)?;
@@ -168,6 +164,9 @@ fn top_up_at(
         Outcome::Deny => deny(decision, id),
         Outcome::Ask { .. } => approve::ask(tx, &whole, digest, &decision),
         Outcome::Allow => {
+            let Under::Nothing = desk.under(&whole.key)? else {
+                return Err(reused(&whole.key));
+            };
             reserve(desk, &whole.key, id, &taken, &intent)?;
             approve::consume(tx, &taken.snapshot, &digest)?;
             spend.units = i64::try_from(whole.amount_max.units())
@@ -221,6 +220,11 @@ fn check_payee(desk: &Desk<'_, '_>, intent: &Intent) -> Result<()> {
         return Err(Error::AccountNotFound { asset, account });
     }
     Ok(())
+}
+
+fn reused(key: &IdempotencyKey) -> Error {
+    let (key, differs) = (key.clone(), Difference::Entries);
+    Error::KeyReused { key, differs }
 }
 
 fn deny(decision: Decision, id: u64) -> Result<Authorization> {

@@ -117,7 +117,7 @@ impl Desk<'_, '_> {
 
     /// Looks a key up, also among what waits.
     pub(super) fn under(&self, key: &IdempotencyKey) -> Result<Under> {
-        if self.book.is_waiting(key) {
+        if self.book.has_posted(key) {
             self.append()?;
         }
         row::under(self.tx, key)

@@ -4,7 +4,7 @@ use agent_core::store::{Tx, sql};
 use agent_core::{Amount, Digest, IdempotencyKey, Timestamp};
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::super::book::number;
+use super::super::book::{batch_of, number};
 use super::super::statement::{keys, run};
 use super::nodes;
 use crate::authority::{SpendHold, SpendState};
@@ -119,16 +119,8 @@ pub(super) enum Under {
 /// Looks a key up: spends have no index of their own, since their first batches have their keys.
 pub(super) fn under(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Under> {
     let operation = "read a spend";
-    // Two statements: SQLite prepares a join of the two anew for each key.
-    let seq = tx
-        .sql()
-        .prepare_cached("SELECT seq FROM pay_batch WHERE key = ?1")
-        .and_then(|mut select| {
-            let seq = select.query_row([key.as_str()], |row| row.get::<_, i64>(0));
-            seq.optional()
-        })
-        .map_err(sql(operation))?;
-    let Some(seq) = seq else {
+    // No join: SQLite prepares one anew for each key.
+    let Some(seq) = batch_of(tx, key)? else {
         return Ok(Under::Nothing);
     };
     let mut select = tx

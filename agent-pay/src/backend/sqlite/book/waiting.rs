@@ -6,11 +6,11 @@ use agent_core::store::Tx;
 use agent_core::{IdempotencyKey, Timestamp};
 
 use super::super::append::Append;
-use super::{BLOCK, stored};
+use super::{BLOCK, keys, stored};
 use crate::error::Result;
 use crate::journal::{BatchRow, TransferRow};
 
-static BATCHES: Append = Append::one_by_one(
+static BATCHES: Append = Append::new(
     "INSERT OR FAIL INTO pay_batch (key, request, origin, resolves, at_ms, expires_ms, \
      first_transfer, n_transfers, hash, memo) VALUES",
     10,
@@ -29,18 +29,12 @@ pub(super) struct Waiting {
     transfers: Vec<TransferRow>,
     /// The accounts of these and their blocks.
     listed: Vec<(u64, u64)>,
-    keys: BTreeSet<IdempotencyKey>,
     resolved: BTreeSet<u64>,
 }
 
 impl Waiting {
     pub(super) const fn is_empty(&self) -> bool {
         self.batches.is_empty()
-    }
-
-    /// Returns whether a batch under a key waits.
-    pub(super) fn has_key(&self, key: &IdempotencyKey) -> bool {
-        self.keys.contains(key)
     }
 
     /// Returns whether a batch waits, and with it its transfers.
@@ -60,7 +54,6 @@ impl Waiting {
         transfers: &[TransferRow],
         listed: &mut BTreeSet<(u64, u64)>,
     ) {
-        self.keys.extend(batch.key.clone());
         self.resolved.extend(batch.resolves);
         self.batches.push(batch.clone());
         self.transfers.extend_from_slice(transfers);
@@ -91,6 +84,12 @@ impl Waiting {
                 .put(batch.memo.as_deref())?;
             Ok(())
         })?;
+        let keyed = self.batches.iter().filter_map(|batch| {
+            let key = batch.key.as_ref()?;
+            Some((keys::hash(key.as_str()), stored(batch.seq)))
+        });
+        let listed = keyed.map(|(hash, seq)| seq.map(|seq| (hash, seq)));
+        keys::put(tx, listed.collect::<Result<_>>()?)?;
         let last_id = self.transfers.last().map_or(0, |t| t.id);
         TRANSFERS.run_to(tx, &self.transfers, stored(last_id)?, |values, t| {
             values
