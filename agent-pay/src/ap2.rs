@@ -18,6 +18,7 @@ mod constraint;
 mod json;
 mod key;
 mod money;
+mod node;
 mod party;
 mod payment;
 mod policy;
@@ -28,9 +29,9 @@ pub use chain::{Chain, Hop, Verifier};
 pub use checkout::{Checkout, CheckoutMandate, OpenCheckout};
 pub use constraint::{Constraint, Frequency, Violation};
 pub use key::PublicKey;
+pub use node::sweep;
 pub use party::{Instrument, Merchant, Pisp};
 pub use payment::{Facts, OpenPayment, Payment, PaymentMandate};
-pub use policy::sweep;
 
 use crate::error::Error;
 

@@ -7,6 +7,7 @@
 mod audit;
 mod differ;
 mod draft;
+mod invariants;
 mod posted;
 mod row;
 

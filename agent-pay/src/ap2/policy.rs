@@ -3,57 +3,16 @@
 
 use std::time::Duration;
 
-use agent_core::store::sql;
 use agent_core::{Amount, Digest, Principal, Timestamp};
-use rusqlite::params;
 
 use super::constraint::{Constraint, Frequency};
-use super::malformed;
 use super::payment::{OpenPayment, PaymentMandate};
+use super::{malformed, node};
 use crate::authority::{Calendar, Limit, Measure, Period, Policy, Window};
 use crate::backend::SqliteAuthority;
-use crate::backend::sqlite::authority::{delegate, revoke};
-use crate::backend::sqlite::statement::run;
+use crate::backend::sqlite::authority::delegate;
 use crate::budget::BudgetPath;
 use crate::error::{Error, Result};
-
-/// Which mandates have a node.
-const SCHEMA: &[&str] = &[
-    "CREATE TABLE pay_ap2_node (node TEXT PRIMARY KEY) STRICT;",
-    "ALTER TABLE pay_ap2_node ADD COLUMN ends_ms INTEGER;
-     CREATE INDEX pay_ap2_node_ends ON pay_ap2_node (ends_ms) WHERE ends_ms IS NOT NULL;",
-];
-
-/// Closes the budgets of at most `limit` imported mandates that have ended, the first to end first, and
-/// returns how many: their nodes are revoked, so that nothing new is authorized there; what is held may
-/// still be captured. An ended mandate allows no payment by its own check, swept or not; this closes
-/// its budget for whoever spends from the node without it. Importing it again does not open it.
-///
-/// # Errors
-/// Those of the store.
-///
-/// # Cancel safety
-/// Atomic.
-pub async fn sweep(authority: &SqliteAuthority, limit: usize) -> Result<usize> {
-    authority.db().migrate("pay_ap2", SCHEMA).await?;
-    let write = authority.db().write(move |tx| {
-        let query = "SELECT node FROM pay_ap2_node WHERE ends_ms <= ?1 ORDER BY ends_ms LIMIT ?2";
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let now_ms = tx.now().as_unix_ms();
-        let ended = tx.sql().prepare_cached(query).and_then(|mut select| {
-            let rows = select.query_map(params![now_ms, limit], |row| row.get::<_, String>(0))?;
-            rows.collect::<rusqlite::Result<Vec<_>>>()
-        });
-        let ended = ended.map_err(sql("list mandates that ended"))?;
-        for node in &ended {
-            revoke(tx, &BudgetPath::new(node)?, true)?;
-            let closed = "UPDATE pay_ap2_node SET ends_ms = NULL WHERE node = ?1";
-            run(tx, closed, [node])?;
-        }
-        Ok::<_, Error>(ended.len())
-    });
-    write.await
-}
 
 /// What the mandates so far allow, each no more than the one before.
 #[derive(Clone, Default)]
@@ -85,7 +44,7 @@ impl PaymentMandate {
     /// Puts the policies under a node, each under the one before, and returns the node to spend from.
     /// The same mandates have the same nodes, whatever is disclosed of them, so that no budget is had
     /// twice; a policy stays as it was first put. A node ends with its mandate or one above it, by
-    /// [`sweep`].
+    /// [`sweep`](super::sweep).
     ///
     /// # Errors
     /// As [`Self::policies`], and those of [`SqliteAuthority::delegate`]: a mandate that allows more
@@ -109,14 +68,13 @@ impl PaymentMandate {
             };
             let digest = Digest::of_json(&(&self.root, identity))?;
             node = node.child(&format!("ap2_{:032x}", digest.to_bits()))?;
-            nodes.push((node.clone(), policy, ends.map(Timestamp::as_unix_ms)));
+            nodes.push((node.clone(), policy, ends));
         }
-        authority.db().migrate("pay_ap2", SCHEMA).await?;
+        node::migrate(authority).await?;
         let by = by.clone();
         let put = authority.db().write(move |tx| {
-            for (node, policy, ends_ms) in &nodes {
-                let insert = "INSERT OR IGNORE INTO pay_ap2_node VALUES (?1, ?2)";
-                if run(tx, insert, params![node.as_str(), ends_ms])? == 1 {
+            for (node, policy, ends) in &nodes {
+                if node::put(tx, node, *ends)? {
                     delegate(tx, node, policy, &by)?;
                 }
             }

@@ -3,7 +3,7 @@
 use agent_core::{Amount, Asset, Digest};
 
 use super::posted::Posted;
-use super::{BatchRow, Book, Commit, Head, Origin, TransferRow};
+use super::{BatchRow, Book, Commit, Head, Origin, TransferRow, invariants};
 use crate::account::{Account, AccountName, Balances, Guard};
 use crate::batch::{Entry, TransferKind};
 use crate::error::{Error, Result, Shortfall};
@@ -132,7 +132,7 @@ impl Draft {
 
     /// Closes the draft and stores it.
     pub(super) fn commit<B: Book + ?Sized>(mut self, book: &mut B) -> Result<Posted> {
-        self.check_invariants()?;
+        invariants::check(&self.accounts, &self.balances_before)?;
         self.row.n_transfers = count(self.transfers.len())?;
         let seq = self.row.seq;
         let (mut opened, changed): (Vec<_>, Vec<_>) =
@@ -161,38 +161,6 @@ impl Draft {
             opened,
             changed,
         })
-    }
-
-    /// Checks what every write keeps, by sums of its own: the accounts of each ledger changed as
-    /// much on the one side as on the other, and every guard holds.
-    fn check_invariants(&self) -> Result<()> {
-        let mut sides: Vec<(Asset, i128, i128)> = Vec::new();
-        for (account, before) in self.accounts.iter().zip(&self.balances_before) {
-            if !account.keeps_guard() {
-                let found = format!("a write would leave {} overdrawn", account.name);
-                return Err(Error::corrupt(found));
-            }
-            let now = account.balances;
-            let change = |now: i64, before: i64| i128::from(now).saturating_sub(before.into());
-            let posted = change(now.debits_posted, before.debits_posted)
-                .saturating_sub(change(now.credits_posted, before.credits_posted));
-            let pending = change(now.debits_pending, before.debits_pending)
-                .saturating_sub(change(now.credits_pending, before.credits_pending));
-            match sides.iter_mut().find(|side| side.0 == account.asset) {
-                Some(side) => {
-                    side.1 = side.1.saturating_add(posted);
-                    side.2 = side.2.saturating_add(pending);
-                }
-                None => sides.push((account.asset, posted, pending)),
-            }
-        }
-        match sides.iter().find(|side| side.1 != 0 || side.2 != 0) {
-            None => Ok(()),
-            Some((asset, _, _)) => {
-                let found = format!("a write would unbalance the ledger of {asset}");
-                Err(Error::corrupt(found))
-            }
-        }
     }
 
     fn add(&mut self, account: Account) {

@@ -206,3 +206,55 @@ async fn a_budget_ends_with_its_mandate_and_is_not_opened_again() {
     }
     shop.check().await;
 }
+
+/// An earlier version did not write down when a mandate ends.
+#[tokio::test]
+async fn mandates_of_which_no_end_is_known_are_closed_until_they_are_imported_again() {
+    let shop = Shop::open(POLICY).await;
+    let import = async |n| {
+        let mandate = read(&range(500 + n), &closed(500, "USD")).unwrap();
+        let (under, host) = (path("user"), who("host"));
+        mandate
+            .import(&shop.authority, &under, &host)
+            .await
+            .unwrap()
+    };
+    let mut nodes = Vec::new();
+    for n in 0..4 {
+        nodes.push(import(n).await);
+    }
+    let earlier = "DROP INDEX pay_ap2_node_unsure; ALTER TABLE pay_ap2_node DROP COLUMN state; \
+                   UPDATE pay_ap2_node SET ends_ms = NULL; \
+                   DELETE FROM core_migration WHERE layer = 'pay_ap2' AND version = 3";
+    let write = |tx: &mut agent_core::store::Tx<'_>| {
+        tx.sql().execute_batch(earlier).unwrap();
+        Ok::<_, agent_pay::Error>(())
+    };
+    shop.authority.db().write(write).await.unwrap();
+    // One was stopped by hand, and one comes again before anybody sweeps.
+    shop.authority.revoke(nodes[1].clone(), true).await.unwrap();
+    assert_eq!(import(2).await, nodes[2]);
+    let is_open = async |n: usize, key: &str| {
+        let intent = shop.intent(key, nodes[n].as_str(), "0.10 USD");
+        let answer = shop.authorize(&intent).await;
+        !matches!(answer, Authorization::Denied(refusal) if refusal.code == "revoked")
+    };
+    assert!(is_open(0, "a").await);
+    assert_eq!(sweep(&shop.authority, 10).await.unwrap(), 2);
+    assert_eq!(sweep(&shop.authority, 10).await.unwrap(), 0);
+    for (n, expected) in [(0, false), (1, false), (2, true), (3, false)] {
+        assert_eq!(is_open(n, &format!("b{n}")).await, expected, "{n}");
+    }
+    // What was stopped by hand stays so; the other is open until its end, and no longer.
+    for n in [0, 1] {
+        import(i64::try_from(n).unwrap()).await;
+        assert_eq!(is_open(n, &format!("c{n}")).await, n == 0);
+    }
+    shop.wait(3_600);
+    assert_eq!(sweep(&shop.authority, 10).await.unwrap(), 2);
+    for n in [0, 2, 3] {
+        import(i64::try_from(n).unwrap()).await;
+        assert!(!is_open(n, &format!("d{n}")).await, "{n}");
+    }
+    shop.check().await;
+}
