@@ -2,10 +2,11 @@
 
 mod ahead;
 mod file;
+mod slot;
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use agent_core::{ErrorKind, Retry};
@@ -18,15 +19,13 @@ use super::{
     Vault,
 };
 use crate::error::{Error, Result};
-use file::{failed, fall_asleep, io, is_ours, open, pragma, remove};
+use file::{failed, fall_asleep, io, is_ours, open, pragma, remove_database};
 
 const NAME: &str = "sqlite";
 /// What the name of a database that can be used ends with.
 const AWAKE: &str = "db";
 /// What the name of one that sleeps ends with: whoever has the path finds nothing there.
 const ASLEEP: &str = "asleep";
-/// What the name of one ends with that is being made: under its own name it is whole.
-const MAKING: &str = "making";
 
 /// Makes SQLite databases, a file each, in one directory.
 ///
@@ -164,8 +163,11 @@ impl Inner {
         if is_ours(&asleep)? && !is_ours(&path)? {
             std::fs::rename(&asleep, &path).map_err(io("wake a database"))?;
         }
-        if !is_ours(&path)? && !self.claim(name, &path)? {
-            self.make(&name.to_string(), &path)?;
+        if !is_ours(&path)? {
+            self.clear_slots(name.as_str())?;
+            if !self.claim(name, &path)? {
+                self.make(name.as_str(), &path)?;
+            }
         }
         self.sync_names()?;
         Ok(path)
@@ -188,15 +190,11 @@ impl Inner {
     }
 
     fn destroy(&self, name: &ResourceName) -> Result<()> {
-        remove(&self.path(name, MAKING)?)?;
+        self.clear_slots(name.as_str())?;
         for end in [AWAKE, ASLEEP] {
             let path = self.path(name, end)?;
             if is_ours(&path)? {
-                for beside in ["-wal", "-shm", "-journal", ""] {
-                    let mut file = path.clone().into_os_string();
-                    file.push(beside);
-                    remove(Path::new(&file))?;
-                }
+                remove_database(&path)?;
             }
         }
         self.sync_names()

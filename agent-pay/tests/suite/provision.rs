@@ -11,6 +11,7 @@ mod crash;
 mod estate;
 mod faulty;
 mod kill;
+mod making;
 mod planted;
 mod sqlite;
 mod usage;

@@ -1,11 +1,11 @@
 //! Databases under another name: until they are whole, and until somebody wants one.
 
-use std::fs::{OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind as IoKind;
 use std::path::{Path, PathBuf};
 
-use super::file::{io, is_ours, make, remove};
-use super::{Inner, MAKING};
+use super::Inner;
+use super::file::{io, is_ours, make};
 use crate::error::Result;
 use crate::provision::ResourceName;
 
@@ -13,29 +13,26 @@ use crate::provision::ResourceName;
 const AHEAD: &str = "ahead";
 /// What keeps two from making databases ahead in one directory.
 const AHEAD_LOCK: &str = "ahead.lock";
+/// What keeps one from being looked at, which opens it, while it gets another name.
+const CLAIM_LOCK: &str = "claim.lock";
 
-/// Gives a database its name unless another has it by now: that one may have data already, and a
-/// rename would replace it.
+/// Gives a database its name as well, unless another has it by now: that one may have data already, and
+/// a rename would replace it.
 fn name(making: &Path, path: &Path) -> Result<()> {
     match std::fs::hard_link(making, path) {
-        Ok(()) => remove(making),
-        Err(error) if error.kind() == IoKind::AlreadyExists && is_ours(path)? => remove(making),
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == IoKind::AlreadyExists && is_ours(path)? => Ok(()),
         Err(error) => Err(io("name a database")(error)),
     }
 }
 
 impl Inner {
-    fn making(&self, name: &str) -> Result<PathBuf> {
-        Ok(self.dir()?.join(format!("{name}.{MAKING}")))
-    }
-
     /// Makes a database under another name first, so that under its own it is whole.
     pub(super) fn make(&self, of: &str, path: &Path) -> Result<()> {
-        let making = self.making(of)?;
-        // What a creation that was cut off left.
-        remove(&making)?;
-        make(&making)?;
-        name(&making, path)
+        let slot = self.slot(of)?;
+        make(&slot.making)?;
+        name(&slot.making, path)?;
+        slot.leave()
     }
 
     /// Lists the names of what is made ahead. No resource's name has a `-`.
@@ -48,19 +45,32 @@ impl Inner {
         }))
     }
 
-    pub(super) fn fill(&self) -> Result<usize> {
-        let lock = self.dir()?.join(AHEAD_LOCK);
+    /// Takes a lock of the directory unless somebody else has it. Nobody waits for it: a process that is
+    /// stopped may have it.
+    fn lock(&self, name: &str) -> Result<Option<File>> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false);
-        let lock = options.open(lock).map_err(io("open a lock"))?;
+        let lock = options.open(self.dir()?.join(name));
+        let lock = lock.map_err(io("open a lock"))?;
         match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(0),
-            Err(TryLockError::Error(error)) => return Err(io("take a lock")(error)),
+            Ok(()) => Ok(Some(lock)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(io("take a lock")(error)),
         }
+    }
+
+    pub(super) fn fill(&self) -> Result<usize> {
+        let Some(_alone) = self.lock(AHEAD_LOCK)? else {
+            return Ok(0);
+        };
         let mut n_made = 0_usize;
         for (name, path) in self.ahead()? {
-            if !is_ours(&path)? {
+            let is_missing = match self.lock(CLAIM_LOCK)? {
+                Some(_nobody_claims) => !is_ours(&path)?,
+                None => false,
+            };
+            if is_missing {
+                self.clear_slots(&name)?;
                 self.make(&name, &path)?;
                 n_made = n_made.saturating_add(1);
             }
@@ -71,19 +81,31 @@ impl Inner {
     /// Gives a database that was made ahead another name and returns whether there was one: of two
     /// that take the same, one finds it gone.
     pub(super) fn claim(&self, of: &ResourceName, path: &Path) -> Result<bool> {
-        let making = self.making(of.as_str())?;
+        if self.n_warm == 0 {
+            return Ok(false);
+        }
+        let Some(_alone) = self.lock(CLAIM_LOCK)? else {
+            return Ok(false);
+        };
+        let slot = self.slot(of.as_str())?;
+        let mut is_claimed = false;
         for (_name, ahead) in self.ahead()? {
             if !is_ours(&ahead).unwrap_or(false) {
                 continue;
             }
             // Only a rename takes it from the other; a second link would share it.
-            match std::fs::rename(&ahead, &making) {
-                Ok(()) => return name(&making, path).map(|()| true),
+            match std::fs::rename(&ahead, &slot.making) {
+                Ok(()) => {
+                    name(&slot.making, path)?;
+                    is_claimed = true;
+                    break;
+                }
                 Err(error) if error.kind() == IoKind::NotFound => {}
                 Err(error) => return Err(io("take a database")(error)),
             }
         }
-        Ok(false)
+        slot.leave()?;
+        Ok(is_claimed)
     }
 }
 
@@ -108,6 +130,8 @@ mod tests {
         let connection = rusqlite::Connection::open(&path).unwrap();
         let kept = connection.execute_batch("INSERT INTO kept VALUES (1)");
         kept.unwrap();
-        assert!(!inner.making("notes").unwrap().exists());
+        let names = std::fs::read_dir(dir.path()).unwrap();
+        let ends = names.filter_map(|file| file.unwrap().path().extension().map(ToOwned::to_owned));
+        assert_eq!(ends.filter(|end| end == "making").count(), 0);
     }
 }

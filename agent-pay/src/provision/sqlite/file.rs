@@ -37,18 +37,36 @@ pub(super) fn fall_asleep(name: &ResourceName, path: &Path, asleep: &Path) -> Re
 /// Returns whether a database of this provisioner is there. SQLite opens it: who closes a file that
 /// SQLite has open in the same process takes its locks away.
 pub(super) fn is_ours(path: &Path) -> Result<bool> {
-    let about = match std::fs::symlink_metadata(path) {
-        Ok(about) => about,
-        Err(error) if error.kind() == IoKind::NotFound => return Ok(false),
-        Err(error) => return Err(io("look at a file")(error)),
-    };
-    if !about.is_file() {
-        return Err(taken("something that is no file has its name"));
+    if !is_there(path)? {
+        return Ok(false);
     }
-    match pragma::<i32>(&open(path)?, "application_id") {
+    let id = connect(path).and_then(|connection| {
+        connection.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))
+    });
+    match id {
         Ok(APPLICATION_ID) => Ok(true),
-        _ => Err(taken("another program's file has its name")),
+        Ok(_) => Err(taken("another program's file has its name")),
+        // Another process gave it another name in the middle.
+        Err(_gone) if !is_there(path)? => Ok(false),
+        Err(error) if is_passing(&error) => Err(failed("look at a database")(error)),
+        Err(_other) => Err(taken("something that is no database has its name")),
     }
+}
+
+fn is_there(path: &Path) -> Result<bool> {
+    match std::fs::symlink_metadata(path) {
+        Ok(about) if about.is_file() => Ok(true),
+        Ok(_) => Err(taken("something that is no file has its name")),
+        Err(error) if error.kind() == IoKind::NotFound => Ok(false),
+        Err(error) => Err(io("look at a file")(error)),
+    }
+}
+
+/// Whether an error says nothing of the file: others use it, or the disk failed.
+fn is_passing(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked, SystemIoFailure};
+    let code = error.sqlite_error_code();
+    matches!(code, Some(DatabaseBusy | DatabaseLocked | SystemIoFailure))
 }
 
 fn taken(found: &'static str) -> Error {
@@ -78,6 +96,16 @@ pub(super) fn make(path: &Path) -> Result<()> {
     file.sync_all().map_err(io("make a database durable"))
 }
 
+/// Removes a database and what SQLite keeps beside it, which it would take for another's of that name.
+pub(super) fn remove_database(path: &Path) -> Result<()> {
+    for beside in ["-wal", "-shm", "-journal", ""] {
+        let mut file = path.to_owned().into_os_string();
+        file.push(beside);
+        remove(Path::new(&file))?;
+    }
+    Ok(())
+}
+
 pub(super) fn remove(path: &Path) -> Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != IoKind::NotFound => Err(io("remove a file")(error)),
@@ -86,10 +114,14 @@ pub(super) fn remove(path: &Path) -> Result<()> {
 }
 
 pub(super) fn open(path: &Path) -> Result<Connection> {
+    connect(path).map_err(failed("open a database"))
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    Connection::open_with_flags(path, flags).map_err(failed("open a database"))
+    Connection::open_with_flags(path, flags)
 }
 
 pub(super) fn pragma<T: rusqlite::types::FromSql>(
