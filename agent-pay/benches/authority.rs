@@ -3,8 +3,8 @@
 //!
 //! `cargo bench -p agent-pay --bench authority`; with `-- --large` to 1,000,000 transfers; with
 //! `-- --pairs` 20,000 authorizations and their captures and nothing else, to count instructions; with
-//! `-- --callers` only what many callers get; with `-- --together` only their authorizations and
-//! with `-- --alone` only one caller, for a profiler.
+//! `-- --callers` only what many callers get; with `-- --together` only their authorizations, a tenth
+//! of them with `--few`, and with `-- --alone` only one caller, for a profiler.
 
 #![expect(
     clippy::unwrap_used,
