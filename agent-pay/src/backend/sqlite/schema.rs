@@ -259,6 +259,14 @@ DROP INDEX pay_transfer_credit;
 
 DELETE FROM pay_pending WHERE expires_ms IS NULL;
 ",
+    "
+CREATE TABLE pay_turn (
+    list TEXT PRIMARY KEY,
+    at INTEGER NOT NULL,
+    key TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX pay_refund_open ON pay_refund (key) WHERE state = 0;
+",
     // The table of keys is filled by the program: SQL has no digest.
     "
 CREATE TABLE pay_batch_by_seq (
@@ -285,13 +293,5 @@ CREATE TABLE pay_key (
     batch INTEGER NOT NULL,
     PRIMARY KEY (hash, batch)
 ) STRICT, WITHOUT ROWID;
-",
-    "
-CREATE TABLE pay_turn (
-    list TEXT PRIMARY KEY,
-    at INTEGER NOT NULL,
-    key TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE INDEX pay_refund_open ON pay_refund (key) WHERE state = 0;
 ",
 ];
