@@ -9,6 +9,7 @@ mod example;
 mod hostile;
 mod house;
 mod kill;
+mod late;
 mod messages;
 #[path = "../common/peer.rs"]
 mod peer;

@@ -7,12 +7,12 @@ use std::time::Duration;
 use agent_core::{Clock, ManualClock, Timestamp};
 use agent_pay::x402::{
     Atomic, Authorization, Bytes32, CanonicalKey, PaymentPayload, Purged, Requirements, Sale,
-    Seller, SettlePolicy, Signed, Signer, Undo, header,
+    Seller, SettlePolicy, Signed, Signer, Undo,
 };
 use async_trait::async_trait;
 
 use crate::house::{House, Mood, PRICE, Shop, Work, asked, config, domain, payee};
-use crate::selling::{POLICIES, code, named, why};
+use crate::selling::{POLICIES, code, named, said, why};
 use crate::stubborn::Stubborn;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -38,11 +38,13 @@ async fn purge(shop: &Shop) -> Purged {
     shop.seller.purge(Duration::ZERO, 100).await.unwrap()
 }
 
-/// Buys nothing, as what is used up.
+/// Buys nothing, and says that it was paid.
 async fn is_used_up(shop: &Shop, payment: &PaymentPayload) -> bool {
     let again = shop.get("/a", payment).await;
-    !again.headers().contains_key(header::PAYMENT_RESPONSE)
-        && (again.status().as_u16(), code(&again).as_str()) == (409, "payment_used_otherwise")
+    let said = said(&again);
+    (again.status().as_u16(), code(&again).as_str()) == (410, "answer_forgotten")
+        && said.success
+        && !said.transaction.is_empty()
 }
 
 #[tokio::test]

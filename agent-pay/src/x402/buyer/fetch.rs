@@ -89,7 +89,8 @@ pub enum Fetched {
     #[non_exhaustive]
     Bought {
         /// What was bought; none if the chain says that it is paid and the seller does not answer, or
-        /// if it is longer than 640 KiB. Asking again with the same key asks the seller again.
+        /// if it is longer than 640 KiB. Asking again with the same key asks the seller again. A seller who
+        /// forgot the answer in the meantime says so with a status of its own (this crate's 410).
         answer: Option<Answer>,
         /// The hold, captured.
         hold: SpendHold,

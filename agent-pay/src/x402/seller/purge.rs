@@ -29,13 +29,15 @@ pub struct Purged {
 impl Seller {
     /// Forgets what is over, at most `limit` payments and as many names of payments: answers that are
     /// given again, with the texts of their payments. A payment is over when its authorization can be
-    /// carried out no more (its `validBefore`) and its answer was given, both longer than `kept` ago and
-    /// a day at least, whatever `kept` says. Call it from time to time.
+    /// carried out no more (its `validBefore`) and the request that was answered came, both longer than
+    /// `kept` ago and a day at least, whatever `kept` says: an answer that took its time is kept that much
+    /// shorter than a day. Call it from time to time.
     ///
     /// A payment that is forgotten buys nothing more, whoever sends it: one that was sold for is answered
-    /// with 409 `payment_used_otherwise`, one that never moved with 402, since its time is over. Kept is
-    /// all of a payment of which nobody knows what became, whose work is to be taken back, or that was
-    /// carried out and got no answer yet.
+    /// with 410 `answer_forgotten` and its settlement, so that a buyer who never heard of it learns that
+    /// it paid; one that never moved with 402, since its time is over. Kept is all of a payment of which
+    /// nobody knows what became, whose work is to be taken back, or that was carried out and got no answer
+    /// yet.
     ///
     /// # Errors
     /// Those of the store.

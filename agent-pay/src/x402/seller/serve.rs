@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue, Request, StatusCode, request};
 
 use super::answer::{self, Whole};
 use super::bought::{Bought, Matched, paid_by, read};
-use super::settle::{Taken, is_taken, is_worked, note_work};
+use super::settle::{Taken, forgotten, is_taken, is_worked, note_work};
 use super::{Sale, Seller, SettlePolicy};
 use crate::backend::sqlite::authority::{Answer, Begin, begin, finish, keep_until};
 use crate::error::{Error, Result};
@@ -107,7 +107,8 @@ impl Seller {
         let served = match self.reserve(&bought, url, &request, (id, is_late)).await {
             Ok(Begin::Run) => self.run(sale, bought, request, work).await,
             Ok(Begin::Replay(kept)) => self.replay(bought, &kept).await,
-            Err(error) => return failed(&error),
+            Err(used @ Error::KeyReused { .. }) => self.tell(&bought, used).await,
+            Err(error) => Err(error),
         };
         let (mut answer, said) = match served {
             Ok(Served::Answer(answer, said)) => (answer, said),
@@ -271,6 +272,17 @@ impl Seller {
             Settlement::Failed { code } => Ok(Served::Unpaid(code)),
             Settlement::Unknown { .. } => Ok(Served::Unknown),
         }
+    }
+
+    /// Tells a late buyer of a payment whose answer is forgotten that it was carried out: it may have
+    /// no other way to know. A payment that is used up otherwise is refused.
+    async fn tell(&self, bought: &Bought, used: Error) -> Result<Served> {
+        let key = bought.key.clone();
+        let found = self.inner.db.read(move |tx| forgotten(tx, &key)).await?;
+        let transaction = found.ok_or(used)?;
+        let said = SettleResponse::settled(transaction, &bought.asked.network);
+        let answer = answer::problem(StatusCode::GONE, "answer_forgotten");
+        Ok(Served::Answer(answer, Some(paid_by(said, bought))))
     }
 
     async fn verify(&self, bought: &Bought) -> Result<Settlement> {

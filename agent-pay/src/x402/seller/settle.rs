@@ -82,6 +82,13 @@ pub(super) fn is_worked(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<bool> {
     Ok(one(tx, query, [key.as_str()], |row| row.get::<_, u8>(0))?.is_some())
 }
 
+/// Returns the transaction of a payment that was sold for and whose answer is forgotten.
+pub(super) fn forgotten(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<Option<String>> {
+    let query = "SELECT outcome FROM pay_x402_sale WHERE key = ?1 AND state = 1 AND work = 1 \
+                 AND NOT EXISTS (SELECT 1 FROM pay_replay WHERE scope = 'x402/work' AND key = ?1)";
+    one(tx, query, [key.as_str()], |row| row.get(0))
+}
+
 /// Notes that the work of a payment is done: one that is not settled is to be, or taken back.
 pub(super) fn note_work(tx: &Tx<'_>, key: &IdempotencyKey) -> Result<()> {
     set_work(tx, key, WORKED)
