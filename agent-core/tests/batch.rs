@@ -13,13 +13,8 @@ mod queued;
 use agent_core::store::{Db, Error, Tx, sql};
 use agent_core::{Classify, ErrorKind};
 use common::{open, put, stored};
-use queued::{hold_writer, ids, queue};
+use queued::{hold_writer, ids, open_fast, queue};
 use tempfile::TempDir;
-
-async fn open_fast() -> (Db, TempDir) {
-    let dir = TempDir::new().unwrap();
-    (open(common::fast(&dir)).await, dir)
-}
 
 #[tokio::test]
 async fn failing_writes_before_and_behind_one_that_is_kept_leave_nothing() {

@@ -13,16 +13,11 @@ mod queued;
 use std::sync::Arc;
 use std::sync::mpsc;
 
-use agent_core::store::{Config, Db, Error, Tx, sql};
+use agent_core::store::{Config, Error, Tx, sql};
 use agent_core::{Classify, ErrorKind, Retry};
 use common::{open, put, stored};
-use queued::{hold_writer, ids, queue};
+use queued::{hold_writer, ids, open_fast, queue};
 use tempfile::TempDir;
-
-async fn open_fast() -> (Db, TempDir) {
-    let dir = TempDir::new().unwrap();
-    (open(common::fast(&dir)).await, dir)
-}
 
 #[tokio::test]
 async fn a_read_sees_every_write_acknowledged_before() {

@@ -3,6 +3,14 @@
 use std::sync::mpsc;
 
 use agent_core::store::{Db, Error, Tx, sql};
+use tempfile::TempDir;
+
+use crate::common::{fast, open};
+
+pub(crate) async fn open_fast() -> (Db, TempDir) {
+    let dir = TempDir::new().unwrap();
+    (open(fast(&dir)).await, dir)
+}
 
 pub(crate) fn ids(tx: &Tx<'_>) -> Result<Vec<i64>, Error> {
     tx.sql()
