@@ -10,11 +10,10 @@ mod common;
 #[path = "common/queued.rs"]
 mod queued;
 
-use agent_core::store::{Db, Error, Tx, sql};
+use agent_core::store::{Error, Tx, sql};
 use agent_core::{Classify, ErrorKind};
-use common::{open, put, stored};
+use common::{put, stored};
 use queued::{hold_writer, ids, open_fast, queue};
-use tempfile::TempDir;
 
 #[tokio::test]
 async fn failing_writes_before_and_behind_one_that_is_kept_leave_nothing() {
