@@ -61,7 +61,7 @@ mod with_authority {
         ApprovalRequest, Authorization, Intent, Refund, RefundState, Refusal, SpendHold, SpendState,
     };
     use crate::backend::SqliteAuthority;
-    use crate::backend::sqlite::turn::{REFUNDS, SPENDS};
+    use crate::backend::sqlite::turn::{SPENDS, is_over, refunds_over};
     use crate::error::{Error, Result};
     use crate::rail::{Outcome, Payment, Rail};
 
@@ -138,8 +138,8 @@ mod with_authority {
             }
         }
 
-        /// Asks the rail about at most `limit` payments and as many refunds whose outcome is not
-        /// known, and returns how many of them are known now. The next call goes on where this one
+        /// Asks the rail about at most `limit` payments and as many refunds that were authorized for a
+        /// rail of its name and whose outcome is not known, and returns how many of them are known now. The next call goes on where this one
         /// stops, and from the beginning after the last: each is reached, however many stay unknown.
         ///
         /// # Errors
@@ -149,9 +149,12 @@ mod with_authority {
         /// # Cancel safety
         /// Atomic for each payment.
         pub async fn reconcile(&self, limit: usize) -> Result<usize> {
-            let db = self.authority.db();
-            let spends = db.write(move |tx| SPENDS.keys(tx, limit)).await?;
-            let refunds = db.write(move |tx| REFUNDS.keys(tx, limit)).await?;
+            let (db, rail) = (self.authority.db(), self.rail.name().to_owned());
+            let pages = db.write(move |tx| {
+                let spends = SPENDS.keys_of(tx, &rail, limit)?;
+                Ok::<_, Error>((spends, refunds_over(tx, &rail, limit)?))
+            });
+            let (spends, refunds) = pages.await?;
             let (mut n_known, mut failed) = (0_usize, None);
             let mut count = |paid: Result<Paid>| match paid {
                 Ok(Paid::Unknown { .. }) => {}
@@ -171,14 +174,31 @@ mod with_authority {
         /// Books what the rail tells by itself. An event told twice or late changes nothing.
         ///
         /// # Errors
-        /// `NotFound` for a payment nobody authorized; `Corrupt` if it contradicts what is booked.
+        /// `NotFound` for a payment nobody authorized for a rail of its name; `Corrupt` if it
+        /// contradicts what is booked.
         ///
         /// # Cancel safety
         /// Atomic.
         pub async fn on_event(&self, event: Event) -> Result<Paid> {
             match self.authority.find_refund(event.payment.clone()).await? {
-                Some(refund) => self.book_refund(refund, event.outcome).await,
-                None => self.book(&event.payment, event.outcome).await,
+                Some(refund) => {
+                    self.expect_ours(&refund.spend.key).await?;
+                    self.book_refund(refund, event.outcome).await
+                }
+                None => {
+                    self.expect_ours(&event.payment).await?;
+                    self.book(&event.payment, event.outcome).await
+                }
+            }
+        }
+
+        /// What another rail was asked to pay is nothing this one knows of.
+        async fn expect_ours(&self, key: &IdempotencyKey) -> Result<()> {
+            let (of, rail) = (key.clone(), self.rail.name().to_owned());
+            let is_ours = self.authority.db().read(move |tx| is_over(tx, &of, &rail));
+            match is_ours.await? {
+                true => Ok(()),
+                false => Err(Error::KeyNotFound { key: key.clone() }),
             }
         }
 
@@ -187,7 +207,8 @@ mod with_authority {
         /// [`Paid::Failed`] uses its key up; what was set aside for it can go back under another.
         ///
         /// # Errors
-        /// `Invalid` for more than is left, beside what other refunds are under way with; those of
+        /// `NotFound` for a payment nobody authorized for a rail of its name; `Invalid` for more than is
+        /// left, beside what other refunds are under way with; those of
         /// [`SqliteAuthority::submit_refund`].
         ///
         /// # Cancel safety
@@ -198,6 +219,7 @@ mod with_authority {
             refund_key: IdempotencyKey,
             amount: Amount,
         ) -> Result<Paid> {
+            self.expect_ours(&key).await?;
             let submitted = self
                 .authority
                 .submit_refund(key.clone(), refund_key.clone(), amount);

@@ -16,6 +16,7 @@ mod intent;
 mod keys;
 mod model;
 mod old_files;
+mod payers;
 mod planted;
 mod planted_rail;
 mod provision;

@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::common::{Shop, money, op, path, who};
 use agent_core::{Amount, Asset, Classify, Digest, ErrorKind, Principal};
 use agent_pay::authority::{Authorization, Movement, Origin, SpendState};
 use agent_pay::backend::sqlite::authority as spend;
+use agent_pay::rail::{Internal, Payer};
 use agent_pay::signed::{SignKey, VerifyKey};
 use agent_pay::trade::{Channel, Escrow, Quote, ReceiptChain, ReceiptDraft, Voucher};
 use agent_pay::{AccountName, Batch, Entry, Error, Guard, Ledger, LedgerExt};
@@ -284,7 +286,7 @@ async fn open(shop: &Shop, key: &str, escrow: Escrow) -> agent_pay::Result<Vec<A
         .with_movement(movement());
     intent.actor = escrow.buyer.clone();
     intent.payee.name = escrow.seller.as_str().to_owned();
-    let cache = std::sync::Arc::clone(shop.authority.cache());
+    let cache = Arc::clone(shop.authority.cache());
     let db = shop.authority.db();
     db.write(move |tx| spend::open_escrow(tx, &cache, &intent, &escrow))
         .await
@@ -356,5 +358,26 @@ async fn escrow_pays_by_milestone_and_the_arbiter_splits_a_dispute() {
     );
     assert_eq!(purse(&shop, "purse/seller").await, money("9.00 USD"));
     assert_eq!(purse(&shop, "purse/buyer").await, money("41.00 USD"));
+    shop.check().await;
+}
+
+/// Both are called `internal`: the ledger's own rail, and what escrow holds by itself.
+#[tokio::test]
+async fn a_payer_leaves_what_is_in_dispute_to_its_arbiter() {
+    let shop = market().await;
+    let escrow = parties(&["5.00 USD"]);
+    let (seller, arbiter) = (escrow.seller.clone(), escrow.arbiter.clone());
+    open(&shop, "e1", escrow).await.unwrap();
+    let db = shop.authority.db();
+    db.write(move |tx| spend::dispute_milestone(tx, &op("e1"), 0, &seller))
+        .await
+        .unwrap();
+    let purse = AccountName::new("purse/buyer").unwrap();
+    let rail = Internal::new(Arc::new(shop.ledger.clone()), purse);
+    let payer = Payer::new(shop.authority.clone(), Arc::new(rail));
+    assert_eq!(payer.reconcile(10).await.unwrap(), 0);
+    let amount = money("4.00 USD");
+    let decided = db.write(move |tx| spend::decide_milestone(tx, &op("e1"), 0, &arbiter, amount));
+    assert_eq!(decided.await.unwrap().captured, money("4.00 USD"));
     shop.check().await;
 }
