@@ -45,12 +45,8 @@ pub(crate) async fn status(served: &Served, path: &str) -> Option<String> {
     status.map(ToOwned::to_owned)
 }
 
-async fn purge(served: &Served) -> Purged {
-    served.seller.purge(HOUR, 100).await.unwrap()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_over_is_forgotten_with_its_card_and_orders_stay() {
+/// A session that is left alone and one that is paid, each with a token, by their paths.
+async fn one_left_and_one_sold() -> (Served, String, String) {
     let served = Served::open().await;
     let (left, sold) = (
         ready(&served.base, "a").await,
@@ -59,6 +55,16 @@ async fn what_is_over_is_forgotten_with_its_card_and_orders_stay() {
     let _unused = delegated(&served, "da", &left).await;
     let token = delegated(&served, "db", &sold).await;
     assert_eq!(pay(&served, &sold, &token).await, 200);
+    (served, left, sold)
+}
+
+async fn purge(served: &Served) -> Purged {
+    served.seller.purge(HOUR, 100).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_over_is_forgotten_with_its_card_and_orders_stay() {
+    let (served, left, sold) = one_left_and_one_sold().await;
     assert_eq!(served.shop.vaulted().len(), 2);
     // Nothing is over; and what is, is kept for as long as was asked.
     for _ in 0..2 {
@@ -116,14 +122,7 @@ async fn nothing_is_forgotten_of_a_payment_whose_outcome_is_not_known() {
 /// A store of before there was a purge.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_there_before_anything_was_forgotten_is_forgotten_too() {
-    let served = Served::open().await;
-    let (left, sold) = (
-        ready(&served.base, "a").await,
-        ready(&served.base, "b").await,
-    );
-    let _unused = delegated(&served, "da", &left).await;
-    let token = delegated(&served, "db", &sold).await;
-    assert_eq!(pay(&served, &sold, &token).await, 200);
+    let (served, left, sold) = one_left_and_one_sold().await;
     let earlier = "UPDATE pay_acp_session SET ends_ms = NULL; UPDATE pay_acp_token SET ends_ms = NULL; \
                    DELETE FROM core_migration WHERE layer = 'pay_acp' AND version = \
                    (SELECT max(version) FROM core_migration WHERE layer = 'pay_acp');";

@@ -20,6 +20,16 @@ struct Till {
 }
 
 impl Till {
+    /// One where a refund was asked for and its answer was lost.
+    async fn that_lost_a_refund(amount: &str) -> Self {
+        let till = Self::open().await;
+        till.fake.end_after(Some(0));
+        let lost = till.payer.refund(op("k"), op("r"), money(amount)).await;
+        assert!(matches!(lost, Ok(Paid::Unknown { .. })));
+        till.fake.end_after(None);
+        till
+    }
+
     /// A payment of five dollars.
     async fn open() -> Self {
         let shop = Shop::open(POLICY).await;
@@ -112,11 +122,7 @@ async fn a_refund_by_hand_is_booked_once_and_counts_against_others() {
 
 #[tokio::test]
 async fn a_refund_of_ours_ends_by_its_event_and_not_by_one_that_claims_to_be_it() {
-    let till = Till::open().await;
-    till.fake.end_after(Some(0));
-    let lost = till.payer.refund(op("k"), op("r"), money("2.00 USD")).await;
-    assert!(matches!(lost, Ok(Paid::Unknown { .. })));
-    till.fake.end_after(None);
+    let till = Till::that_lost_a_refund("2.00 USD").await;
     let noted = |mut refund: Value| {
         refund["metadata"] = json!({ "agent_pay_id": "r" });
         refund
@@ -186,11 +192,7 @@ async fn a_second_refund_that_carries_the_note_of_ours_is_another() {
 
 #[tokio::test]
 async fn a_refund_of_ours_that_fails_frees_what_was_set_aside() {
-    let till = Till::open().await;
-    till.fake.end_after(Some(0));
-    let lost = till.payer.refund(op("k"), op("r"), money("2.50 USD")).await;
-    assert!(matches!(lost, Ok(Paid::Unknown { .. })));
-    till.fake.end_after(None);
+    let till = Till::that_lost_a_refund("2.50 USD").await;
     let mut failed = till.refund("re_1", 250, "failed");
     failed["metadata"] = json!({ "agent_pay_id": "r" });
     let received = till.hears("evt_1", "refund.failed", &failed).await;

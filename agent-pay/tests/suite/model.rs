@@ -261,13 +261,13 @@ async fn run(real: Real, ops: Vec<Op>) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn env() -> (Env, Arc<ManualClock>) {
+pub(crate) fn env() -> (Env, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
     let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
     (Env::new(shared, Arc::new(SeededEntropy::new(7))), clock)
 }
 
-fn block_on<F: Future>(future: F) -> F::Output {
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     runtime.unwrap().block_on(future)
 }

@@ -23,22 +23,12 @@ mod internal {
     use super::*;
 
     async fn make() -> RailSubject {
-        let ledger: Arc<dyn Ledger> = Arc::new(InMemoryLedger::new(&Env::system()));
-        let name = |text: &str| AccountName::new(text).unwrap();
-        let guard = Guard::DebitsMustNotExceedCredits;
-        let entries = vec![
-            Entry::open(Asset::USD, name("bank"), Guard::Unguarded),
-            Entry::open(Asset::USD, name("purse"), guard),
-            Entry::open(Asset::USD, name("shop"), guard),
-            Entry::post(name("bank"), name("purse"), money("0.001 USD")),
-        ];
-        ledger.post(Batch::new(op("setup"), entries)).await.unwrap();
-        let rail = Internal::new(Arc::clone(&ledger), name("purse"));
-        RailSubject::new(Arc::new(rail), "shop", move || {
+        let (rail, ledger) = internal().await;
+        RailSubject::new(Arc::new(rail), "shop:tea", move || {
             let ledger = Arc::clone(&ledger);
             async move {
                 let shop = ledger
-                    .account(Asset::USD, AccountName::new("shop").unwrap())
+                    .account(Asset::USD, AccountName::new("shop:tea").unwrap())
                     .await
                     .unwrap();
                 shop.credits_posted().minus(shop.debits_posted()).unwrap()

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::store::{Config, Db, Durability};
-use agent_core::{
-    Amount, Asset, Clock, Env, IdempotencyKey, ManualClock, SeededEntropy, Timestamp,
-};
+use agent_core::{Amount, Asset, IdempotencyKey, ManualClock, Timestamp};
 use agent_pay::backend::{InMemoryLedger, SqliteLedger};
 use agent_pay::{AccountName, Batch, Entry, Error, Guard, Ledger, LedgerExt, Resolution, State};
 use model::{Fate, Model, Sums};
 use proptest::prelude::*;
+
+use crate::model::{block_on, env};
 
 const ACCOUNTS: [&str; 4] = ["world", "a", "b", "c"];
 
@@ -206,17 +206,6 @@ async fn run(
         prop_assert_eq!(state, expected);
     }
     Ok(())
-}
-
-fn env() -> (Env, Arc<ManualClock>) {
-    let clock = Arc::new(ManualClock::new(Timestamp::EPOCH));
-    let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
-    (Env::new(shared, Arc::new(SeededEntropy::new(7))), clock)
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    runtime.unwrap().block_on(future)
 }
 
 proptest! {

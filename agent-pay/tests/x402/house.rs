@@ -13,7 +13,7 @@ use agent_pay::x402::{
     Signed, Signer, Supported, header,
 };
 use agent_pay::x402::{Facilitator, LedgerFacilitator, Settlement, Verdict};
-use agent_pay::x402::{PaidLayer, Sale, Seller, SellerConfig};
+use agent_pay::x402::{PaidLayer, Sale, Seller, SellerConfig, SettlePolicy};
 use agent_pay::{AccountName, Batch, Entry, Guard, Ledger, LedgerExt};
 use async_trait::async_trait;
 use axum::Router;
@@ -120,6 +120,12 @@ impl House {
         let seller = seller.await;
         let layer = seller.layer(sale).unwrap();
         self.serve(seller, layer, Work::default()).await
+    }
+
+    /// The same of one sale, by a policy.
+    pub(crate) async fn sells_by(&self, policy: SettlePolicy) -> Shop {
+        self.sells(Sale::new(vec![asked()]).with_policy(policy))
+            .await
     }
 
     /// A seller that tells clients the URL it is really at.

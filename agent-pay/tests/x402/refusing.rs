@@ -138,9 +138,7 @@ async fn two_headers_with_payments_are_none() {
 async fn nobody_works_for_a_payment_that_cannot_settle() {
     for policy in POLICIES {
         let house = House::open(999).await;
-        let shop = house
-            .sells(Sale::new(vec![asked()]).with_policy(policy))
-            .await;
+        let shop = house.sells_by(policy).await;
         let payment = house.payment().await;
         let answer = shop.get("/a", &payment).await;
         assert_eq!(why(&answer), "insufficient_funds");

@@ -66,9 +66,7 @@ async fn what_is_not_paid_costs_what_it_says_in_both_versions() {
 async fn one_payment_replayed_100_times_in_parallel_works_once() {
     for policy in POLICIES {
         let house = House::open(100_000).await;
-        let shop = house
-            .sells(Sale::new(vec![asked()]).with_policy(policy))
-            .await;
+        let shop = house.sells_by(policy).await;
         let shop = Arc::new(shop);
         let payment = house.payment().await;
         let mut replays = JoinSet::new();

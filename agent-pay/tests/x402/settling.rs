@@ -52,9 +52,7 @@ async fn a_lying_facilitator_is_not_believed() {
     for policy in POLICIES {
         for n_lies in 1..4 {
             let house = House::open(100_000).await;
-            let shop = house
-                .sells(Sale::new(vec![asked()]).with_policy(policy))
-                .await;
+            let shop = house.sells_by(policy).await;
             let mut moods = vec![Mood::Lie("invalid_exact_evm_nonce_already_used"); n_lies];
             moods.push(Mood::Deaf);
             *house.facilitator.moods.lock() = moods;
@@ -173,9 +171,7 @@ async fn twenty_payments_in_parallel_are_paid_or_unknown_and_never_signed_again(
 async fn unknown_is_never_answered_with_402() {
     for policy in POLICIES {
         let house = House::open(100_000).await;
-        let shop = house
-            .sells(Sale::new(vec![asked()]).with_policy(policy))
-            .await;
+        let shop = house.sells_by(policy).await;
         *house.facilitator.moods.lock() = vec![Mood::Idle; 2];
         let payment = house.payment().await;
         for _ in 0..2 {

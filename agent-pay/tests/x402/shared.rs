@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use agent_core::{Clock, Env, IdempotencyKey, ManualClock, SeededEntropy};
 use agent_pay::backend::sqlite::authority;
-use agent_pay::x402::Sale;
 
-use crate::house::{House, asked};
+use crate::house::House;
 use crate::selling::{POLICIES, code, said};
 
 const DAY_SECONDS: u64 = 86_400;
@@ -55,9 +54,7 @@ mod forgetful {
 async fn what_another_seller_of_the_store_forgets_is_not_ours() {
     for policy in POLICIES {
         let house = House::open(100_000).await;
-        let shop = house
-            .sells(Sale::new(vec![asked()]).with_policy(policy))
-            .await;
+        let shop = house.sells_by(policy).await;
         let other = forgetful::seller(&house).await;
         let payment = house.payment().await;
         assert_eq!(shop.get("/a", &payment).await.status(), 200);
@@ -76,9 +73,7 @@ async fn what_another_seller_of_the_store_forgets_is_not_ours() {
 async fn a_payment_whose_answer_was_forgotten_buys_nothing_more() {
     for policy in POLICIES {
         let house = House::open(100_000).await;
-        let shop = house
-            .sells(Sale::new(vec![asked()]).with_policy(policy))
-            .await;
+        let shop = house.sells_by(policy).await;
         let payment = house.payment().await;
         assert_eq!(shop.get("/a", &payment).await.status(), 200);
         house.wait(3 * DAY_SECONDS);

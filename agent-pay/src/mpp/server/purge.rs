@@ -82,7 +82,7 @@ const UNENDED: Turns = Turns {
              AND at_ms < ?4 AND (at_ms, scope || ' ' || key) > (?1, ?2) ORDER BY 1, 2 LIMIT ?3",
 };
 
-fn purge_unended(tx: &mut Tx<'_>, (before_ms, limit): (i64, usize)) -> Result<usize> {
+fn purge_unended(tx: &Tx<'_>, (before_ms, limit): (i64, usize)) -> Result<usize> {
     let read = |row: &rusqlite::Row<'_>| Ok((row.get(2)?, row.get(3)?, row.get(4)?));
     let unended: Vec<(String, String, i64)> = UNENDED.next(tx, before_ms, limit, read)?;
     let mut n_purged = 0_usize;

@@ -37,24 +37,21 @@ impl PaymentPayload {
     /// Pays what version 2 asked for.
     #[must_use]
     pub fn new(accepted: Requirements, signed: Signed) -> Self {
-        let (accepted, resource, extensions) = (Accepted::V2(accepted), None, Map::new());
-        Self {
-            resource,
-            accepted,
-            signed,
-            extensions,
-        }
+        Self::of(Accepted::V2(accepted), signed)
     }
 
     /// Pays what version 1 asked for.
     #[must_use]
     pub fn new_v1(network: Network, signed: Signed) -> Self {
-        let (accepted, resource, extensions) = (Accepted::V1(network), None, Map::new());
+        Self::of(Accepted::V1(network), signed)
+    }
+
+    fn of(accepted: Accepted, signed: Signed) -> Self {
         Self {
-            resource,
+            resource: None,
             accepted,
             signed,
-            extensions,
+            extensions: Map::new(),
         }
     }
 
