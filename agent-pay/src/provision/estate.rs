@@ -4,6 +4,7 @@ mod bill;
 mod drive;
 mod order;
 mod row;
+mod turn;
 mod usage;
 
 use std::sync::Arc;
@@ -231,7 +232,8 @@ impl Estate {
     }
 
     /// Goes on with at most `limit` resources that something was begun with and nobody works on:
-    /// what a crash or a lost answer left. Returns each with how it stands, or why it stays.
+    /// what a crash or a lost answer left. Returns each with how it stands, or why it stays. The next call
+    /// goes on with the names after these, so that each is reached, however many stay.
     ///
     /// # Errors
     /// Those of the store.
@@ -242,7 +244,7 @@ impl Estate {
         let of = self.provisioner.name().to_owned();
         let names = self
             .db()
-            .read(move |tx| row::unfinished(tx, &of, limit))
+            .write(move |tx| turn::UNFINISHED.next(tx, &of, limit))
             .await?;
         let mut done = Vec::new();
         for name in names {

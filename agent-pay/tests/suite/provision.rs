@@ -14,6 +14,7 @@ mod kill;
 mod making;
 mod planted;
 mod sqlite;
+mod turns;
 mod usage;
 
 use std::sync::Arc;

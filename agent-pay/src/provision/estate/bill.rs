@@ -4,7 +4,7 @@ use agent_core::store::Tx;
 use agent_core::{Amount, Digest, IdempotencyKey, Timestamp};
 
 use super::row::{self, Row};
-use super::{Condition, Estate, Order, Provisioned, Resource};
+use super::{Condition, Estate, Order, Provisioned, Resource, turn};
 use crate::authority::{Authorization, Intent, Origin, Payee, PriceBasis};
 use crate::backend::sqlite::authority as spend;
 use crate::error::{Error, Result};
@@ -86,30 +86,44 @@ impl Estate {
 
     /// Bills at most `limit` resources up to this moment and puts those to sleep that nobody used
     /// for as long as their plan says, or whose next period the budget does not allow. Returns
-    /// those that fell asleep. One that is in use, or cannot sleep, stays awake and is tried again
-    /// at the next call.
+    /// those that fell asleep. One that is in use, or cannot sleep, counts as used now. Those with
+    /// nothing to do do not count; the next call goes on with the names after these, so that each is
+    /// reached, however many stay.
     ///
     /// # Errors
-    /// Those of the store.
+    /// Those of the store, when all of these were looked at; those that fell asleep did all the same.
     ///
     /// # Cancel safety
     /// Safe to drop: each period is billed once.
     pub async fn meter(&self, limit: usize) -> Result<Vec<Resource>> {
         let of = self.provisioner.name().to_owned();
-        let names = self.db().read(move |tx| row::ready(tx, &of, limit)).await?;
-        let mut changed = Vec::new();
+        let names = self
+            .db()
+            .write(move |tx| turn::DUE.next(tx, &of, limit))
+            .await?;
+        let (mut changed, mut failed) = (Vec::new(), None);
         for name in names {
-            let (id, estate) = (self.id(&name), self.clone());
-            let due = self.db().write(move |tx| estate.bill(tx, &id)).await?;
-            if matches!(due, Due::Sleep) {
-                match self.sleep(&name).await {
-                    Ok(resource) => changed.push(resource),
-                    // In use, or unable to sleep: the next call finds it again.
-                    Err(_awake) => self.touch(&name).await?,
-                }
+            match self.meter_one(&name).await {
+                Ok(asleep) => changed.extend(asleep),
+                // One that cannot be billed must not keep the others from it.
+                Err(error) => failed = Some(error),
             }
         }
-        Ok(changed)
+        failed.map_or(Ok(changed), Err)
+    }
+
+    /// Bills a resource and returns it if it falls asleep.
+    async fn meter_one(&self, name: &ResourceName) -> Result<Option<Resource>> {
+        let (id, estate) = (self.id(name), self.clone());
+        let due = self.db().write(move |tx| estate.bill(tx, &id)).await?;
+        if !matches!(due, Due::Sleep) {
+            return Ok(None);
+        }
+        match self.sleep(name).await {
+            Ok(resource) => Ok(Some(resource)),
+            // In use, or unable to sleep: another call finds it again.
+            Err(_awake) => self.touch(name).await.map(|()| None),
+        }
     }
 
     /// Takes the price of every period that began, in the write that says it is paid.

@@ -291,29 +291,3 @@ pub(super) fn touch(tx: &Tx<'_>, id: &(String, ResourceName)) -> Result<usize> {
         .map_err(sql("touch a resource"))?;
     Ok(update.execute(values).map_err(sql("touch a resource"))?)
 }
-
-/// Lists what something was begun with and nobody works on.
-pub(super) fn unfinished(tx: &Tx<'_>, of: &str, limit: usize) -> Result<Vec<ResourceName>> {
-    let statement = "SELECT name FROM pay_resource WHERE provisioner = ?1 \
-         AND condition NOT IN (1, 2, 8) AND lease_ms <= ?2 ORDER BY name LIMIT ?3";
-    names(tx, statement, of, limit)
-}
-
-/// Lists what is ready, in the order of names.
-pub(super) fn ready(tx: &Tx<'_>, of: &str, limit: usize) -> Result<Vec<ResourceName>> {
-    let statement = "SELECT name FROM pay_resource WHERE provisioner = ?1 AND condition = 1 \
-         AND (paid_ms <= ?2 OR json_extract(plan, '$.idle_after') IS NOT NULL) \
-         ORDER BY name LIMIT ?3";
-    names(tx, statement, of, limit)
-}
-
-fn names(tx: &Tx<'_>, statement: &str, of: &str, limit: usize) -> Result<Vec<ResourceName>> {
-    let operation = "list resources";
-    let mut select = tx.sql().prepare_cached(statement).map_err(sql(operation))?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let values = params![of, tx.now().as_unix_ms(), limit];
-    let rows = select.query_map(values, |row| row.get::<_, String>(0));
-    let rows: rusqlite::Result<Vec<String>> = rows.and_then(Iterator::collect);
-    let rows = rows.map_err(sql(operation))?;
-    rows.into_iter().map(ResourceName::new).collect()
-}
