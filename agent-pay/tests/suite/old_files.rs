@@ -18,6 +18,18 @@ use agent_pay::{AccountName, Ledger, Resolution, StatementQuery, TransferKind};
 /// and of the sixth 30 are set aside. Three holds of the ledger, one of them resolved, two that
 /// expire.
 const VERSION_6: &[u8] = include_bytes!("../fixtures/authority-v6.db");
+/// The beginnings of the digests of all steps so far.
+const STEPS: [&str; 9] = [
+    "9e2e272746098e2f",
+    "c59185249d04aa9a",
+    "6fd29daf5c469c7e",
+    "22252d4c9e9af826",
+    "7868c8fd9a5ca81c",
+    "2fb98820b2c183c6",
+    "1b5aeded87127ff6",
+    "a1a730d202fcbe51",
+    "130020c79082a06e",
+];
 /// When it was made.
 const NOON_MS: i64 = 1_795_608_000_000;
 
@@ -92,4 +104,27 @@ async fn a_file_of_version_6_is_opened_and_goes_on() {
     assert_eq!(state(4).await, SpendState::Expired);
     assert_eq!(state(3).await, SpendState::Submitted);
     ledger.verify(Some(before.anchor)).await.unwrap();
+}
+
+/// A file records the digest of each step it went through, and is refused if one is another: a step
+/// that was ever applied stays as it is, and new ones come at the end.
+#[tokio::test]
+async fn steps_of_the_tables_are_only_added() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::new(dir.path().join("pay.db"));
+    let db = Db::open(config, &Env::system()).await.unwrap();
+    let _authority = SqliteAuthority::open(db.clone()).await.unwrap();
+    let applied: Vec<String> = db
+        .read(|tx| {
+            let select = "SELECT substr(digest, 1, 16) FROM core_migration WHERE layer = 'pay' \
+                          ORDER BY version";
+            let rows = tx.sql().prepare(select).and_then(|mut select| {
+                let rows = select.query_map([], |row| row.get(0))?;
+                rows.collect()
+            });
+            rows.map_err(agent_core::store::sql("list the steps"))
+        })
+        .await
+        .unwrap();
+    assert_eq!(applied, STEPS);
 }
