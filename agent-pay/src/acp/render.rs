@@ -57,6 +57,11 @@ fn totals(sums: Totals) -> Value {
 
 fn messages(session: &Session) -> Vec<Value> {
     let mut messages = Vec::new();
+    if session.is_forgotten {
+        messages.push(json!({
+            "type": "info", "content_type": "plain", "content": "what was in it is forgotten",
+        }));
+    }
     for note in &session.quote.notes {
         let mut message = Map::new();
         let kind = match note.level {
@@ -86,6 +91,11 @@ fn messages(session: &Session) -> Vec<Value> {
 /// Shows a session.
 pub(super) fn session(session: &Session, config: &SellerConfig) -> Result<Value> {
     let cart = &session.cart;
+    let totals = if session.is_forgotten {
+        json!([])
+    } else {
+        totals(session.totals()?)
+    };
     let mut shown = json!({
         "id": session.id,
         "protocol": { "version": VERSION },
@@ -95,7 +105,7 @@ pub(super) fn session(session: &Session, config: &SellerConfig) -> Result<Value>
         "line_items": session.quote.lines.iter().map(line).collect::<Vec<_>>(),
         "fulfillment_options": session.quote.options.iter().map(option).collect::<Vec<_>>(),
         "selected_fulfillment_options": cart.selected,
-        "totals": totals(session.totals()?),
+        "totals": totals,
         "messages": messages(session),
         "links": config.links(),
         "created_at": session.created.to_string(),

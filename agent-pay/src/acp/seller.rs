@@ -211,6 +211,7 @@ impl Seller {
             paying: None,
             order: None,
             echoed,
+            is_forgotten: false,
         };
         self.requote(&mut session).await?;
         let shown = render::session(&session, &self.config)?;

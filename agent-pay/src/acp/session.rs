@@ -81,6 +81,9 @@ pub(super) struct Session {
     pub(super) order: Option<Value>,
     /// What the agent said that is given back as it was.
     pub(super) echoed: serde_json::Map<String, Value>,
+    /// Whether what was in it is forgotten.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_forgotten: bool,
 }
 
 /// The sums of a session.
@@ -186,6 +189,33 @@ impl Session {
             self.status = SessionStatus::Expired;
         }
         self
+    }
+
+    /// Forgets what was in a session that is over: left is whose it was and how it ended.
+    pub(super) fn forgotten(self) -> Self {
+        let status = if self.status.is_open() {
+            SessionStatus::Expired
+        } else {
+            self.status
+        };
+        let cart = Cart {
+            items: Vec::new(),
+            currency: self.cart.currency,
+            buyer: None,
+            details: None,
+            selected: Vec::new(),
+            coupons: Vec::new(),
+        };
+        Self {
+            status,
+            cart,
+            quote: Quote::new(),
+            paying: None,
+            order: None,
+            echoed: serde_json::Map::new(),
+            is_forgotten: true,
+            ..self
+        }
     }
 
     /// When it is over for good, unless it became an order or may become one.

@@ -17,10 +17,11 @@ use agent_pay::rail::{Outcome, Paid, Payer, Payment, Rail};
 use agent_pay::transport::{Answer, Direct, DirectConfig, Lost, Request, Transport};
 use serde_json::json;
 
-const POLICY: &str = "[node.acme]\nlimits = [\"5000.00 USD lifetime\"]\nfirst_payee = \"allow\"";
+pub(crate) const POLICY: &str =
+    "[node.acme]\nlimits = [\"5000.00 USD lifetime\"]\nfirst_payee = \"allow\"";
 
 #[derive(Debug)]
-struct Token(&'static str);
+pub(crate) struct Token(pub(crate) &'static str);
 
 #[async_trait::async_trait]
 impl Credentials for Token {
@@ -69,7 +70,7 @@ fn client(base: &str, seed: u64, lost: (u32, u32)) -> AcpClient {
 }
 
 /// A session of one cup by post: 20.00.
-async fn ready(served: &Served, name: &str) -> String {
+pub(crate) async fn ready(served: &Served, name: &str) -> String {
     let client = client(&served.base, 0, (0, 0));
     let key = |step: &str| IdempotencyKey::new(format!("{step}{name}")).unwrap();
     let made = client
@@ -107,7 +108,7 @@ async fn payer(
     (rail, payer)
 }
 
-fn intent(shop: &Authority, key: &str, session: &str, amount: &str) -> Intent {
+pub(crate) fn intent(shop: &Authority, key: &str, session: &str, amount: &str) -> Intent {
     shop.intent(key, "acme", amount)
         .with_rail("acp")
         .with_resource(session, "a cup")

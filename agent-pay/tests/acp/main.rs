@@ -7,6 +7,7 @@ mod agent;
 mod common;
 mod delegate;
 mod kill;
+mod late;
 mod orders;
 #[path = "../common/peer.rs"]
 mod peer;

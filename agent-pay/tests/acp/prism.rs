@@ -208,3 +208,24 @@ async fn delegated_payment_is_by_the_document() {
     assert_eq!(done.unwrap().status, SessionStatus::Completed);
     assert_eq!(served.shop.taken().await, i128::from(total));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_session_is_by_the_document() {
+    let served = Served::open().await;
+    let Some(prism) = prism("openapi.agentic_checkout.yaml", &served.base) else {
+        return;
+    };
+    let watching = watching();
+    let client = client(&prism.base(), &watching);
+    let checkout = ready(&client, "1").await.unwrap();
+    let day = std::time::Duration::from_secs(86_400);
+    served.clock.advance(day);
+    let purged = served.seller.purge(std::time::Duration::ZERO, 10).await;
+    assert_eq!(purged.unwrap().n_sessions, 1);
+    let forgotten = client.get(&checkout.id).await.unwrap();
+    assert_eq!(
+        (forgotten.status, forgotten.total()),
+        (SessionStatus::Expired, None)
+    );
+    assert_eq!(*watching.violations.lock(), Vec::<String>::new());
+}

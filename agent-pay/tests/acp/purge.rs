@@ -91,7 +91,14 @@ async fn what_is_over_is_forgotten_with_its_card_and_orders_stay() {
     served.clock.advance(HOUR);
     let purged = purge(&served).await;
     assert_eq!((purged.n_sessions, purged.n_answers), (1, 0));
-    assert_eq!(status(&served, &left).await, None);
+    // Whoever asks late is told that it ended, and nothing of what was in it.
+    assert_eq!(status(&served, &left).await.as_deref(), Some("expired"));
+    let shown = say(&served.base, "GET", &left, None, &Value::Null).await;
+    for empty in ["line_items", "totals", "fulfillment_options"] {
+        assert_eq!(shown.body[empty], json!([]), "{empty}");
+    }
+    assert_eq!(shown.body.get("fulfillment_details"), None);
+    assert_eq!(purge(&served).await.n_sessions, 0);
     assert_eq!(status(&served, &sold).await.as_deref(), Some("completed"));
     // Answers are kept for a day.
     served.clock.advance(24 * HOUR);
@@ -138,6 +145,6 @@ async fn what_was_there_before_anything_was_forgotten_is_forgotten_too() {
     assert_eq!(purge(&served).await.n_sessions, 0);
     served.clock.advance(5 * HOUR);
     assert_eq!(purge(&served).await.n_sessions, 1);
-    assert_eq!(status(&served, &left).await, None);
+    assert_eq!(status(&served, &left).await.as_deref(), Some("expired"));
     assert_eq!(status(&served, &sold).await.as_deref(), Some("completed"));
 }

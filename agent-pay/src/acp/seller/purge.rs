@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Purged {
-    /// Sessions that expired or were canceled.
+    /// Sessions that expired or were canceled: what was in them. That they ended is kept.
     pub n_sessions: usize,
     /// Tokens of delegated payments whose allowance ended, and their cards in the vault.
     pub n_tokens: usize,
@@ -24,10 +24,13 @@ pub struct Purged {
 }
 
 impl Seller {
-    /// Forgets what ended longer than `kept` ago, at most `limit` of each kind: sessions that expired
-    /// or were canceled, tokens whose allowance ended, used or not, with their cards, and answers that
+    /// Forgets what ended longer than `kept` ago, at most `limit` of each kind: what was in sessions that
+    /// expired or were canceled, tokens whose allowance ended, used or not, with their cards, and answers that
     /// are given again to their keys, which are kept for a day at least. Orders stay, and so does
     /// everything of a payment whose outcome is not known. Call it from time to time.
+    ///
+    /// Of a session its id, its agent, its times and how it ended are kept, some 400 bytes, and shown: an
+    /// agent that was never told that its session ended holds the money until it asks.
     ///
     /// A card that the vault does not forget waits until all others had their turn: the next call goes
     /// on with those after it. A card leaves the vault before its token is forgotten here, so that a crash between the two
