@@ -271,13 +271,18 @@ impl MppRail {
             Ok(answer) => answer,
             Err(lost) => return Ok(Outcome::unknown(AGAIN, lost.to_string())),
         };
-        if receipt_of(answer.headers()).is_some() {
-            return self.settled(row, answer).await;
+        let is_replayed = answer.headers().contains_key("idempotent-replayed");
+        if let Some(receipt) = receipt_of(answer.headers()) {
+            if is_replayed {
+                return self.settled(row, answer).await;
+            }
+            // Paid; what it bought is not kept any more.
+            return self.end(row, State::Settled, &receipt.reference).await;
         }
         if is_final(&answer) {
             return self.end(row, State::Failed, "refused").await;
         }
-        if answer.headers().contains_key("idempotent-replayed") {
+        if is_replayed {
             self.keep_answer(&row.id, answer);
             return self.end(row, State::Failed, "not_served").await;
         }

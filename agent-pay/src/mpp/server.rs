@@ -12,7 +12,9 @@
 
 mod charge;
 mod layer;
+mod past;
 mod purge;
+mod refund;
 mod sale;
 mod session;
 mod stored;
@@ -162,7 +164,8 @@ pub enum Verdict {
     Run(Ticket),
     /// Answered before; this is the answer.
     Replayed(Answer),
-    /// Taken, and there is nothing to run: more deposit, a voucher, the end of a session, a refund.
+    /// Taken, and there is nothing to run: more deposit, a voucher, the end of a session, a refund; or a
+    /// payment that was made before and whose answer is not kept any more.
     Taken(Receipt),
     /// Not paid. Nothing was done.
     Refused(Refused),

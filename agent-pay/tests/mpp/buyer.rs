@@ -168,10 +168,22 @@ async fn an_offer_that_is_not_as_allowed_is_not_paid_whatever_it_says_of_itself(
 
 /// Loses answers: every request arrives.
 #[derive(Debug)]
-struct Deaf {
+pub(crate) struct Deaf {
     inner: Arc<dyn Transport>,
     n_paid: AtomicUsize,
     lost: usize,
+}
+
+impl Deaf {
+    /// Loses the first answers to what pays.
+    pub(crate) fn new(inner: &Arc<dyn Transport>, lost: usize) -> Self {
+        let (inner, n_paid) = (Arc::clone(inner), AtomicUsize::new(0));
+        Self {
+            inner,
+            n_paid,
+            lost,
+        }
+    }
 }
 
 #[async_trait]
@@ -189,11 +201,7 @@ impl Transport for Deaf {
 #[tokio::test]
 async fn what_is_not_known_is_asked_about_and_never_paid_again() {
     let market = Market::open(manual().1).await;
-    let deaf = Arc::new(Deaf {
-        inner: Arc::clone(&market.transport),
-        n_paid: AtomicUsize::new(0),
-        lost: 3,
-    });
+    let deaf = Arc::new(Deaf::new(&market.transport, 3));
     let shopper = market.shopper(deaf).await;
     let wanted = intent(&market, "k", "/tea", "0.50 USD");
     let first = shopper.fetch(get(&market.at("/tea")), wanted.clone()).await;
@@ -312,11 +320,7 @@ async fn a_refund_whose_answer_is_lost_is_found_again_and_goes_back_once() {
         .fetch(get(&market.at("/tea")), wanted)
         .await
         .unwrap();
-    let lossy = Arc::new(Deaf {
-        inner: Arc::clone(&market.transport),
-        n_paid: AtomicUsize::new(0),
-        lost: 2,
-    });
+    let lossy = Arc::new(Deaf::new(&market.transport, 2));
     let shopper = market.shopper(lossy).await;
     let part = money("0.000004 USD");
     for _ in 0..2 {

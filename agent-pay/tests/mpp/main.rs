@@ -11,6 +11,7 @@
 )]
 
 mod buyer;
+mod late;
 mod market;
 mod peer;
 mod purging;

@@ -1,14 +1,18 @@
 //! What a server forgets when it is over, and that nothing is bought with it again.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::ManualClock;
-use agent_pay::mpp::{Credential, Offer, OfferKey, Order, Purged, Sale, Verdict};
+use agent_pay::mpp::{
+    Credential, Offer, OfferKey, Order, Purged, Purse, Sale, Server, ServerConfig, Verdict,
+};
 use agent_pay::transport::Answer;
 use serde_json::json;
 
 use crate::common::{money, op, who};
-use crate::market::{Market, get, key, pay, problem, secret, with};
+use crate::market::{Market, account, get, key, keys, pay, problem, secret, with};
 use crate::seller::manual;
 use crate::session::{act, opened, voucher};
 
@@ -16,10 +20,10 @@ const DAY: Duration = Duration::from_secs(86_400);
 const MS: Duration = Duration::from_millis(1);
 
 /// A market whose offers hold for so long, and its sessions for so long after them.
-async fn market(offers: Duration, sessions: Duration) -> (std::sync::Arc<ManualClock>, Market) {
+async fn market(offers: Duration, sessions: Duration) -> (Arc<ManualClock>, Market) {
     let (clock, env) = manual();
     let key = OfferKey::new(secret(7)).unwrap();
-    let configure = |config: agent_pay::mpp::ServerConfig| {
+    let configure = |config: ServerConfig| {
         config
             .with_offers_for(offers)
             .with_session_max(sessions)
@@ -65,9 +69,13 @@ async fn an_answer_is_kept_a_day_and_as_long_as_its_offer_and_then_buys_nothing_
         let sale = Sale::new("GET /tea", vec![Offer::Charge(money("0.00001 USD"))]);
         let given = market.server.present(&refund, &sale, false).await.unwrap();
         assert!(matches!(given, Verdict::Refused(refused) if refused.is_final));
+        // A receipt, and not what it bought.
         for _ in 0..2 {
             let again = market.send(request.clone()).await;
-            assert_eq!(problem(&again), ("invalid-challenge".to_owned(), true));
+            assert!(again.headers().contains_key("payment-receipt"));
+            assert!(
+                again.body().is_empty() && !again.headers().contains_key("idempotent-replayed")
+            );
         }
         assert_eq!(market.runs(), 1);
         assert_eq!(market.sales().await, (money("0.00001 USD"), money("0 USD")));
@@ -181,5 +189,28 @@ async fn a_session_whose_deposit_is_gone_keeps_no_other_from_being_closed() {
     assert_eq!(market.server.close_ended(10).await.unwrap(), 2);
     assert_eq!(market.server.close_ended(10).await.unwrap(), 0);
     assert_eq!(market.sales().await.0, money("0.10 USD"));
+    market.close().await;
+}
+
+/// Two servers may share a store, and each says how long it keeps what is its own.
+#[tokio::test]
+async fn a_server_keeps_the_sessions_of_another_realm() {
+    let (clock, market) = market(Duration::from_secs(300), Duration::from_secs(3_600)).await;
+    opened(&market).await;
+    clock.advance(Duration::from_secs(3_900));
+    assert_eq!(market.server.close_ended(10).await.unwrap(), 1);
+    clock.advance(2 * DAY);
+    let purses: BTreeMap<agent_core::Principal, Purse> = BTreeMap::new();
+    let config = ServerConfig::new(
+        "other.test",
+        account("sales"),
+        OfferKey::new(secret(7)).unwrap(),
+        Arc::new(keys()),
+        Arc::new(purses),
+    );
+    let other = Server::open(market.seller.clone(), market.env.clone(), config);
+    let forgotten = other.await.unwrap().purge(Duration::ZERO, 100).await;
+    assert_eq!(forgotten.unwrap(), Purged::default());
+    assert_eq!(purge(&market).await.n_sessions, 1);
     market.close().await;
 }

@@ -69,6 +69,35 @@ async fn a_session_that_is_dropped_is_closed_by_reconciling() {
     market.close().await;
 }
 
+/// What one session does is nothing to another.
+#[tokio::test]
+async fn a_session_stays_open_when_another_ends_or_is_refused() {
+    let market = Market::open(manual().1).await;
+    let shopper = market.shopper(Arc::clone(&market.transport)).await;
+    let request = get(&market.at("/metered"));
+    let mut streams = Vec::new();
+    for key in ["s1", "s2"] {
+        let wanted = intent(&market, key, "/metered", "1.00 USD");
+        let stream = shopper.open_session(request.clone(), wanted, money("0.10 USD"));
+        streams.push(stream.await.unwrap());
+    }
+    let mut second = streams.pop().unwrap();
+    second.fetch(request.clone()).await.unwrap();
+    let closed = streams.pop().unwrap().close().await.unwrap().unwrap();
+    assert_eq!(closed.captured, money("0 USD"));
+    // More than the purse has.
+    let wanted = intent(&market, "s3", "/metered", "60.00 USD");
+    let refused = shopper.open_session(request.clone(), wanted, money("0.10 USD"));
+    assert!(refused.await.is_err());
+    let submitted = Some((SpendState::Submitted, money("0 USD")));
+    assert_eq!(spent(&market, "s2").await, submitted);
+    assert_eq!(second.fetch(request).await.unwrap().body(), b"run 2");
+    let closed = second.close().await.unwrap().unwrap();
+    assert_eq!(closed.captured, money("0.20 USD"));
+    assert_eq!(market.sales().await, (money("0.20 USD"), money("0 USD")));
+    market.close().await;
+}
+
 #[tokio::test]
 async fn a_session_dearer_than_allowed_is_not_opened() {
     let market = Market::open(manual().1).await;

@@ -13,7 +13,7 @@ use crate::mpp::credential::Credential;
 use crate::mpp::request::{PaymentRequest, read_units};
 use crate::mpp::server::SESSION;
 use crate::mpp::statement::Order;
-use crate::rail::Outcome;
+use crate::rail::{Event, EventId, Outcome, Rail};
 use crate::trade::Voucher;
 use crate::transport::{Answer, Request};
 
@@ -77,7 +77,7 @@ impl Shopper {
             .is_ok_and(|answer| answer.status().is_success());
         if !is_open {
             // Whether it opened is found out, and what is held comes free, by asking.
-            self.payer().reconcile(1_000).await?;
+            self.conclude(key).await?;
             return Err(not_as_allowed("the seller did not open it"));
         }
         Ok(Stream {
@@ -89,6 +89,16 @@ impl Shopper {
             promised: nothing,
             unit_max,
         })
+    }
+}
+
+impl Shopper {
+    /// Ends one session and books what it cost, as far as the seller says. Others stay open.
+    async fn conclude(&self, key: IdempotencyKey) -> Result<()> {
+        let outcome = self.rail.look_up(key.clone()).await;
+        let told = Event::new(EventId::new(key.as_str()), key, outcome);
+        let _paid = self.payer().on_event(told).await?;
+        Ok(())
     }
 }
 
@@ -132,12 +142,12 @@ impl Stream {
     /// Ends the session and books what was used.
     ///
     /// # Errors
-    /// Those of [`Payer::reconcile`](crate::rail::Payer::reconcile).
+    /// Those of [`Payer::on_event`](crate::rail::Payer::on_event).
     ///
     /// # Cancel safety
     /// What is not booked is booked by reconciling.
     pub async fn close(self) -> Result<Option<SpendHold>> {
-        self.shopper.payer().reconcile(1_000).await?;
+        self.shopper.conclude(self.key.clone()).await?;
         self.shopper.authority.spend(self.key).await
     }
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use agent_core::store::Tx;
 use agent_core::{Amount, Digest, IdempotencyKey, Principal, Timestamp};
 
-use super::stored::{End, Stored, with_receipt};
+use super::past::past;
+use super::stored::{self, End, Stored, with_receipt};
 use super::{METHOD, Sale, Server, Ticket, TicketKind, Verdict, unproved};
 use crate::account::AccountName;
 use crate::authority::{Authorization, Intent, Movement, Origin, Payee, PriceBasis, SpendState};
 use crate::backend::sqlite::authority::{
-    self as book, Begin, PolicyCache, begin, capture, release, spend,
+    self as book, Answer as Kept, Begin, PolicyCache, begin, capture, release,
 };
 use crate::error::{Error, Result};
 use crate::mpp::challenge::Challenge;
@@ -152,63 +153,15 @@ impl Server {
         let closed = self.authority.db().write(move |tx| {
             match begin(tx, &plan.scope, &plan.key, &plan.request, plan.lease)? {
                 Begin::Replay(kept) => Stored::again(&kept, &plan.buyer),
-                Begin::Run => {
-                    free(tx, &plan)?;
-                    shut(tx, &plan, problem, detail)
-                }
+                Begin::Run => match earlier(tx, &plan)? {
+                    Earlier::Told(verdict) => Ok(verdict),
+                    Earlier::None | Earlier::Over => shut(tx, &plan, problem, detail),
+                },
             }
         });
         match closed.await {
             Err(Error::InFlight { retry_after, .. }) => Ok(Verdict::Busy { retry_after }),
             other => other,
-        }
-    }
-
-    async fn give_back(
-        &self,
-        challenge: &Challenge,
-        buyer: Principal,
-        refund: IdempotencyKey,
-        amount: Amount,
-    ) -> Result<Verdict> {
-        if !self.config.gives_refunds {
-            let detail = "nothing is given back on request";
-            return Ok(Verdict::closed(Problem::VerificationFailed, detail));
-        }
-        let request = PaymentRequest::decode(&challenge.request)?;
-        let Some(plan) = self.plan(challenge, &request, &buyer)? else {
-            return Ok(stranger());
-        };
-        let digest = Digest::of_json(&(plan.spend.as_str(), refund.as_str()))?;
-        let refund_key = IdempotencyKey::new(format!("mpp-refund_{digest}"))?;
-        let given = self.authority.db().write(move |tx| {
-            // Rolled back where nothing was paid.
-            let begun = begin(tx, &plan.scope, &plan.key, &plan.request, plan.lease)?;
-            let is_paid_by_buyer = match &begun {
-                Begin::Replay(kept) => Stored::is_paid_by(kept, &plan.buyer)?,
-                Begin::Run => false,
-            };
-            if !is_paid_by_buyer {
-                let key = plan.spend.clone();
-                return Err(Error::KeyNotFound { key });
-            }
-            let hold = book::refund(tx, &plan.spend, &refund_key, amount)?.spend;
-            let mut receipt = Receipt::new(METHOD, tx.now(), refund_key.as_str());
-            receipt.spent = Some(write_units(hold.captured.minus(hold.refunded)?)?);
-            Ok(receipt)
-        });
-        match given.await {
-            Ok(receipt) => Ok(Verdict::Taken(receipt)),
-            Err(Error::InFlight { retry_after, .. }) => Ok(Verdict::Busy { retry_after }),
-            Err(Error::ExceedsHold { .. } | Error::KeyNotFound { .. }) => {
-                let detail = "less was paid, or nothing";
-                Ok(Verdict::closed(Problem::VerificationFailed, detail))
-            }
-            Err(error) if error.is_refusal() => {
-                let detail = "the seller's account has too little";
-                Ok(Verdict::refused(Problem::VerificationFailed, detail))
-            }
-            Err(error) => Err(error),
         }
     }
 
@@ -249,7 +202,7 @@ impl Server {
         }
     }
 
-    fn plan(
+    pub(super) fn plan(
         &self,
         challenge: &Challenge,
         request: &PaymentRequest,
@@ -295,7 +248,7 @@ fn spend_key(challenge: &Challenge) -> Result<IdempotencyKey> {
     Ok(IdempotencyKey::new(format!("mpp_{}", challenge.id))?)
 }
 
-fn stranger() -> Verdict {
+pub(super) fn stranger() -> Verdict {
     Verdict::refused(Problem::VerificationFailed, "the buyer has no purse here")
 }
 
@@ -309,14 +262,14 @@ fn reserve(tx: &mut Tx<'_>, cache: &PolicyCache, plan: &Plan) -> Result<Reserved
         Begin::Replay(kept) => return Stored::again(&kept, &plan.buyer).map(Reserved::No),
         Begin::Run => {}
     }
-    if let Some(state) = free(tx, plan)? {
-        // Its answer is forgotten, or the run before this one did not end and may have done its work: it is
-        // not repeated.
-        let detail = match state {
-            SpendState::Captured => "it was used, and its answer is not kept any more",
-            _ => "its first run did not end",
-        };
-        return shut(tx, plan, Problem::InvalidChallenge, detail).map(Reserved::No);
+    match earlier(tx, plan)? {
+        Earlier::None => {}
+        Earlier::Told(verdict) => return Ok(Reserved::No(verdict)),
+        Earlier::Over => {
+            // The run before this one may have done its work: it is not repeated.
+            let detail = "its first run did not end, or bought nothing";
+            return shut(tx, plan, Problem::InvalidChallenge, detail).map(Reserved::No);
+        }
     }
     if plan.offered_until <= tx.now() {
         let detail = "the offer is over";
@@ -330,23 +283,51 @@ fn reserve(tx: &mut Tx<'_>, cache: &PolicyCache, plan: &Plan) -> Result<Reserved
         }
         Authorization::NeedsApproval(_) => {
             // The key is free again, so that it can be presented when somebody has approved.
-            let nothing = crate::backend::sqlite::authority::Answer::new(503, String::new());
-            book::finish(tx, &plan.scope, &plan.key, &nothing)?;
+            unbegin(tx, plan)?;
             let retry_after = APPROVAL;
             Ok(Reserved::No(Verdict::Busy { retry_after }))
         }
     }
 }
 
-/// Releases what an earlier run left held, and returns how it stood if there was one.
-fn free(tx: &mut Tx<'_>, plan: &Plan) -> Result<Option<SpendState>> {
-    let Some(hold) = spend(tx, &plan.spend)? else {
-        return Ok(None);
+/// What the ledger has of a credential that has no answer.
+enum Earlier {
+    None,
+    /// It ended without a payment.
+    Over,
+    /// What its presenter is told. Its key is free again.
+    Told(Verdict),
+}
+
+/// Finds what became of a credential that was begun anew: its answer is forgotten, or its first run did
+/// not end, and what that left held is released.
+fn earlier(tx: &mut Tx<'_>, plan: &Plan) -> Result<Earlier> {
+    let Some(past) = past(tx, &plan.spend)? else {
+        return Ok(Earlier::None);
     };
-    if hold.state == SpendState::Held {
-        release(tx, &plan.spend)?;
-    }
-    Ok(Some(hold.state))
+    let told = if past.buyer == plan.buyer {
+        match past.hold.state {
+            SpendState::Captured => Verdict::Taken(past.receipt(plan.key.as_str())?),
+            SpendState::Submitted => Verdict::Busy {
+                retry_after: APPROVAL,
+            },
+            SpendState::Held => {
+                release(tx, &plan.spend)?;
+                return Ok(Earlier::Over);
+            }
+            SpendState::Released | SpendState::Expired => return Ok(Earlier::Over),
+        }
+    } else {
+        stored::somebody_elses()
+    };
+    unbegin(tx, plan)?;
+    Ok(Earlier::Told(told))
+}
+
+/// Makes the key of a credential free again.
+fn unbegin(tx: &mut Tx<'_>, plan: &Plan) -> Result<()> {
+    let nothing = Kept::new(503, String::new());
+    book::finish(tx, &plan.scope, &plan.key, &nothing)
 }
 
 /// Uses up a challenge that was begun.

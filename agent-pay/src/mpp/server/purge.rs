@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use agent_core::IdempotencyKey;
-use agent_core::store::Tx;
+use agent_core::store::{Tx, sql};
 use rusqlite::params;
 
 use super::Server;
-use crate::authority::SpendState;
+use crate::authority::{SpendHold, SpendState};
 use crate::backend::sqlite::authority::{kept_since, spend};
 use crate::backend::sqlite::statement::run;
-use crate::backend::sqlite::turn::Turns;
 use crate::error::{Error, Result};
 
 /// What a server forgot.
@@ -31,10 +30,13 @@ impl Server {
     /// never before the challenge expired, or before the session ended that they are of. And sessions
     /// that were closed, as long after their end. Call it from time to time.
     ///
-    /// A credential whose answer is forgotten runs nothing and moves nothing, whoever presents it: what
-    /// was held for it is in the ledger for good, and an offer that expired takes no payment. What it paid
-    /// is not given back on its buyer's word any more. Kept is all of a credential whose money is still
-    /// held.
+    /// A credential whose answer is forgotten runs nothing and moves nothing, whoever presents it: its
+    /// spend is in the ledger for good, and an offer that expired takes no payment. Its buyer, and nobody
+    /// else, is still told from the ledger how it ended: with a receipt that it was paid, without what it
+    /// bought; that a refund went back; what a session cost. No more of it is given back on its buyer's
+    /// word. Kept is all of a credential whose money is still held.
+    ///
+    /// Servers of other realms on the same store keep their answers and their sessions.
     ///
     /// # Errors
     /// Those of the store.
@@ -46,67 +48,99 @@ impl Server {
         let ended_after = offered_for.saturating_add(self.config.session_max);
         let write = move |tx: &mut Tx<'_>| {
             // What an earlier version kept does not say until when its offer holds.
-            let charges = (kept_since(tx.now(), kept.max(offered_for)), limit);
-            let vouchers = (kept_since(tx.now(), kept.max(ended_after)), limit);
-            let sessions = (kept_since(tx.now(), kept), limit);
-            let n_charges = purge_answers(tx, &format!("mpp/{realm}"), charges)?;
-            let n_unended = purge_unended(tx, sessions)?;
+            let since = |kept| kept_since(tx.now(), kept);
+            let (charges, sessions) = (format!("mpp/{realm}"), format!("mpp-session/{realm}"));
+            let vouchers_before = since(kept.max(ended_after));
             Ok::<_, Error>(Purged {
-                n_charges: n_charges.saturating_add(n_unended),
-                n_vouchers: purge_answers(tx, &format!("mpp-session/{realm}"), vouchers)?,
-                n_sessions: purge_sessions(tx, sessions)?,
+                n_charges: purge_answers(tx, &charges, since(kept.max(offered_for)), limit)?,
+                n_vouchers: purge_answers(tx, &sessions, vouchers_before, limit)?,
+                n_sessions: purge_sessions(tx, &sessions, since(kept), limit)?,
             })
         };
         self.authority.db().write(write).await
     }
 }
 
-fn purge_answers(tx: &Tx<'_>, scope: &str, (before_ms, limit): (i64, usize)) -> Result<usize> {
-    // By age: in the order of scopes the answers themselves, which are long, would be read. No money is held
-    // for what is answered.
-    run(
-        tx,
-        "DELETE FROM pay_replay WHERE (scope, key) IN (SELECT scope, key FROM pay_replay \
-         WHERE +scope = ?1 AND at_ms < ?2 AND lease_ms < ?3 AND status IS NOT NULL \
-         ORDER BY at_ms LIMIT ?4)",
-        params![scope, before_ms, tx.now().as_unix_ms(), at_most(limit)],
-    )
-}
+/// By age, from the index alone, which has the keys too: in the order of scopes, or to look at more of those
+/// of other scopes, the answers themselves would be read, which are long.
+const OLD: &str = "SELECT key FROM pay_replay WHERE +scope = ?1 AND at_ms < ?2 ORDER BY at_ms";
 
-/// Charges whose run did not end, of any server in the store: what the ledger has under their keys uses
-/// them up.
-const UNENDED: Turns = Turns {
-    list: "mpp unended",
-    select: "SELECT at_ms, scope || ' ' || key, scope, key, lease_ms FROM pay_replay \
-             WHERE +scope >= 'mpp' AND +scope < 'mpq' AND status IS NULL AND at_ms >= ?1 \
-             AND at_ms < ?4 AND (at_ms, scope || ' ' || key) > (?1, ?2) ORDER BY 1, 2 LIMIT ?3",
-};
-
-fn purge_unended(tx: &Tx<'_>, (before_ms, limit): (i64, usize)) -> Result<usize> {
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get(2)?, row.get(3)?, row.get(4)?));
-    let unended: Vec<(String, String, i64)> = UNENDED.next(tx, before_ms, limit, read)?;
-    let mut n_purged = 0_usize;
-    for (scope, key, lease_ms) in unended {
-        let spend = spend(tx, &IdempotencyKey::new(format!("mpp_{key}"))?)?;
-        let is_held = spend
-            .is_some_and(|hold| matches!(hold.state, SpendState::Held | SpendState::Submitted));
-        if !is_held && lease_ms < tx.now().as_unix_ms() {
-            let delete = "DELETE FROM pay_replay WHERE scope = ?1 AND key = ?2";
-            n_purged = n_purged.saturating_add(run(tx, delete, [scope, key])?);
+fn purge_answers(tx: &Tx<'_>, scope: &str, before_ms: i64, limit: usize) -> Result<usize> {
+    let operation = "list answers that are over";
+    let mut over = Vec::new();
+    let mut select = tx.sql().prepare_cached(OLD).map_err(sql(operation))?;
+    let rows = select.query(params![scope, before_ms]);
+    let mut rows = rows.map_err(sql(operation))?;
+    while over.len() < limit
+        && let Some(row) = rows.next().map_err(sql(operation))?
+    {
+        let key: String = row.get(0).map_err(sql(operation))?;
+        if is_over(tx, scope, &key)? {
+            over.push(key);
         }
     }
-    Ok(n_purged)
+    for key in &over {
+        let delete = "DELETE FROM pay_replay WHERE scope = ?1 AND key = ?2";
+        run(tx, delete, params![scope, key])?;
+    }
+    Ok(over.len())
 }
 
-fn purge_sessions(tx: &Tx<'_>, (before_ms, limit): (i64, usize)) -> Result<usize> {
+/// Returns whether an answer of age may go: its time is over, and no money is held for it.
+fn is_over(tx: &Tx<'_>, scope: &str, key: &str) -> Result<bool> {
+    let select = "SELECT lease_ms < ?3 FROM pay_replay WHERE scope = ?1 AND key = ?2";
+    let now_ms = tx.now().as_unix_ms();
+    let is_over: bool = tx
+        .sql()
+        .prepare_cached(select)
+        .and_then(|mut select| select.query_row(params![scope, key, now_ms], |row| row.get(0)))
+        .map_err(sql("look at an answer"))?;
+    if !is_over {
+        return Ok(false);
+    }
+    // The spend of a charge has its key; a voucher has none.
+    let hold = spend(tx, &IdempotencyKey::new(format!("mpp_{key}"))?)?;
+    let is_open = |hold: SpendHold| matches!(hold.state, SpendState::Held | SpendState::Submitted);
+    Ok(!hold.is_some_and(is_open))
+}
+
+/// A channel of an earlier version does not say whose it is.
+fn purge_sessions(tx: &Tx<'_>, scope: &str, before_ms: i64, limit: usize) -> Result<usize> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     run(
         tx,
         "DELETE FROM pay_mpp_channel WHERE channel IN (SELECT channel FROM pay_mpp_channel \
-         WHERE is_closed = 1 AND ends_ms < ?1 ORDER BY ends_ms LIMIT ?2)",
-        params![before_ms, at_most(limit)],
+         WHERE is_closed = 1 AND scope IN ('', ?1) AND ends_ms < ?2 LIMIT ?3)",
+        params![scope, before_ms, limit],
     )
 }
 
-fn at_most(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
+#[cfg(test)]
+mod tests {
+    use agent_core::Env;
+    use agent_core::store::{Config, Db, sql};
+
+    use super::OLD;
+    use crate::backend::SqliteAuthority;
+    use crate::error::Error;
+
+    /// Others may keep many answers, and the ledger has many batches: neither is read.
+    #[tokio::test]
+    async fn what_is_old_is_found_in_an_index_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config::new(dir.path().join("pay.db"));
+        let db = Db::open(config, &Env::system()).await.unwrap();
+        let authority = SqliteAuthority::open(db).await.unwrap();
+        let plan = authority.db().read(|tx| {
+            let explain = format!("EXPLAIN QUERY PLAN {OLD}");
+            let lines: rusqlite::Result<Vec<String>> =
+                tx.sql().prepare(&explain).and_then(|mut plan| {
+                    plan.query_map(("mpp/realm", 1), |row| row.get(3))?
+                        .collect()
+                });
+            Ok::<_, Error>(lines.map_err(sql("explain"))?)
+        });
+        let wanted = "SEARCH pay_replay USING COVERING INDEX pay_replay_at (at_ms<?)";
+        assert_eq!(plan.await.unwrap(), [wanted]);
+    }
 }

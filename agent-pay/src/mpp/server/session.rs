@@ -4,6 +4,7 @@
 //! the channel closes. A channel serves one request at a time, and one voucher with one challenge
 //! pays for one answer.
 
+mod close;
 mod draw;
 mod row;
 
@@ -28,7 +29,7 @@ use crate::mpp::problem::Problem;
 use crate::mpp::receipt::Receipt;
 use crate::mpp::request::PaymentRequest;
 use crate::mpp::statement::Order;
-use draw::{Drawn, accept, draw, end};
+use draw::{Drawn, draw};
 
 /// How much longer than a handler may run its request keeps the channel.
 const MARGIN: Duration = Duration::from_secs(60);
@@ -269,65 +270,6 @@ impl Server {
             }
         });
         topped.await.or_else(verdict_of)
-    }
-
-    async fn close_channel(&self, plan: Plan) -> Result<Verdict> {
-        let keys = Arc::clone(&self.config.keys);
-        let closed = self.authority.db().write(move |tx| {
-            let Some(mut row) = row::find(tx, &plan.channel)? else {
-                return Ok(Verdict::Refused(gone(Problem::ChannelNotFound)));
-            };
-            // Whoever has no voucher of the buyer may not end the session.
-            let Some(voucher) = &plan.voucher else {
-                return Ok(Verdict::Refused(gone(Problem::InvalidSignature)));
-            };
-            if !row.is_closed {
-                if row.settle_busy(tx.now())?.is_some() {
-                    return Ok(Verdict::Busy {
-                        retry_after: MARGIN,
-                    });
-                }
-                if let Err(refused) = accept(&mut row, voucher, &*keys)? {
-                    return Ok(Verdict::Refused(refused));
-                }
-                end(tx, &mut row)?;
-            } else if let Err(refused) = accept(&mut row, voucher, &*keys)? {
-                return Ok(Verdict::Refused(refused));
-            }
-            row.receipt(tx.now()).map(Verdict::Taken)
-        });
-        closed.await.or_else(verdict_of)
-    }
-
-    /// Captures what was used of at most `limit` sessions whose time is over, and returns how many
-    /// there were. Call it now and then: a day after its end a deposit is no longer held, and a session
-    /// is then closed without it.
-    ///
-    /// # Errors
-    /// Those of the store.
-    ///
-    /// # Cancel safety
-    /// Atomic.
-    pub async fn close_ended(&self, limit: usize) -> Result<usize> {
-        let closed = self.authority.db().write(move |tx| {
-            let ended = row::ended(tx, limit)?;
-            for channel in &ended {
-                if let Some(mut row) = row::find(tx, channel)?
-                    && row.settle_busy(tx.now())?.is_none()
-                {
-                    match end(tx, &mut row) {
-                        // Nothing is there any more to be captured, now or later.
-                        Err(Error::Expired { .. } | Error::Resolved { .. }) => {
-                            row.is_closed = true;
-                            row::update(tx, &row)?;
-                        }
-                        done => done?,
-                    }
-                }
-            }
-            Ok::<_, Error>(ended.len())
-        });
-        closed.await
     }
 
     pub(super) async fn settle_session(

@@ -126,8 +126,7 @@ impl Stored {
     pub(super) fn again(kept: &Kept, buyer: &Principal) -> Result<Verdict> {
         let stored = Self::read(kept)?;
         if stored.buyer != *buyer {
-            let detail = "the challenge was used by somebody else";
-            return Ok(Verdict::refused(Problem::InvalidChallenge, detail));
+            return Ok(somebody_elses());
         }
         Ok(match stored.end {
             End::Closed { problem, detail } => {
@@ -154,6 +153,12 @@ impl Stored {
             }
         })
     }
+}
+
+/// The verdict for whoever presents what somebody else used.
+pub(super) fn somebody_elses() -> Verdict {
+    let detail = "the challenge was used by somebody else";
+    Verdict::refused(Problem::InvalidChallenge, detail)
 }
 
 /// Adds the receipt, and keeps shared caches away from it.

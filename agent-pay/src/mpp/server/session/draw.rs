@@ -5,9 +5,9 @@ use agent_core::store::Tx;
 
 use super::row::{self, Busy, Row};
 use super::{Plan, gone};
-use crate::authority::Authorization;
+use crate::authority::{Authorization, SpendState};
 use crate::backend::sqlite::authority::{
-    self as book, Answer as Kept, Begin, PolicyCache, begin, capture, finish,
+    self as book, Answer as Kept, Begin, PolicyCache, begin, finish,
 };
 use crate::error::{Error, Result};
 use crate::mpp::problem::Problem;
@@ -102,9 +102,15 @@ fn opened(tx: &mut Tx<'_>, cache: &PolicyCache, plan: &Plan) -> Result<Result<Ro
         return Ok(Err(gone(Problem::Expired)));
     }
     match book::authorize(tx, cache, &open.intent)? {
+        // The channel of a hold that was there before is forgotten: it was closed.
+        Authorization::Held { hold, is_replayed }
+            if is_replayed || hold.state != SpendState::Held =>
+        {
+            Ok(Err(gone(Problem::ChannelFinalized)))
+        }
         Authorization::Held { hold, .. } => {
             let row = Row::open(&plan.channel, buyer, &hold, open.ends_at);
-            row::insert(tx, &row)?;
+            row::insert(tx, &row, &plan.scope)?;
             Ok(Ok(row))
         }
         Authorization::NeedsApproval(_) | Authorization::Denied(_) => {
@@ -134,13 +140,6 @@ pub(super) fn accept(
     }
     row.accepted = promised;
     Ok(Ok(()))
-}
-
-/// Captures what was used, and frees the rest of the deposit.
-pub(super) fn end(tx: &mut Tx<'_>, row: &mut Row) -> Result<()> {
-    capture(tx, &row.spend, row.spent)?;
-    row.is_closed = true;
-    row::update(tx, row)
 }
 
 /// Refuses and leaves the key free: nothing was done for it.

@@ -33,6 +33,12 @@ CREATE INDEX pay_mpp_channel_ends ON pay_mpp_channel (ends_ms) WHERE is_closed =
     "
 CREATE INDEX pay_mpp_channel_over ON pay_mpp_channel (ends_ms) WHERE is_closed = 1;
 ",
+    // Whose it is; empty where an earlier version opened it.
+    "
+ALTER TABLE pay_mpp_channel ADD COLUMN scope TEXT NOT NULL DEFAULT '';
+DROP INDEX pay_mpp_channel_over;
+CREATE INDEX pay_mpp_channel_over ON pay_mpp_channel (scope, ends_ms) WHERE is_closed = 1;
+",
 ];
 
 /// A request that runs.
@@ -160,9 +166,9 @@ fn build(
     })
 }
 
-pub(super) fn insert(tx: &Tx<'_>, row: &Row) -> Result<()> {
+pub(super) fn insert(tx: &Tx<'_>, row: &Row, scope: &str) -> Result<()> {
     let statement = "INSERT INTO pay_mpp_channel VALUES \
-                     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, NULL, NULL, NULL)";
+                     (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, NULL, NULL, NULL, ?10)";
     let values = params![
         row.channel,
         row.buyer.as_str(),
@@ -172,7 +178,8 @@ pub(super) fn insert(tx: &Tx<'_>, row: &Row) -> Result<()> {
         row.accepted.units_i64()?,
         row.spent.units_i64()?,
         row.is_closed,
-        row.ends_at.as_unix_ms()
+        row.ends_at.as_unix_ms(),
+        scope
     ];
     tx.sql()
         .prepare_cached(statement)
