@@ -189,6 +189,11 @@ async fn of_what_never_moved_nothing_is_left_once_its_work_is_taken_back() {
     let late = "invalid_exact_evm_payload_authorization_valid_before";
     assert_eq!(why(&shop.get("/a", &payment).await), late);
     assert_eq!((house.n_worked(), house.earned().await), (2, 0));
+    // Signed anew under its nonce it is another payment, for which the work is done again.
+    let nonce = payment.signed.authorization.nonce;
+    let anew = house.signed(payee(), nonce).await;
+    assert_eq!(shop.get("/a", &anew).await.status(), 200);
+    assert_eq!((house.n_worked(), house.earned().await), (3, 1_000));
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ pub struct Purged {
 impl Seller {
     /// Forgets what ended longer than `kept` ago, at most `limit` of each kind: what was in sessions that
     /// expired or were canceled, tokens whose allowance ended, used or not, with their cards, and answers that
-    /// are given again to their keys, which are kept for a day at least. Orders stay, and so does
+    /// are given again to their keys, which are kept for a day at least after their request came. Orders stay, and so does
     /// everything of a payment whose outcome is not known. Call it from time to time.
     ///
     /// Of a session its id, its agent, its times and how it ended are kept, some 400 bytes, and shown: an

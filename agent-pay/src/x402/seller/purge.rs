@@ -35,9 +35,10 @@ impl Seller {
     ///
     /// A payment that is forgotten buys nothing more, whoever sends it: one that was sold for is answered
     /// with 410 `answer_forgotten` and its settlement, so that a buyer who never heard of it learns that
-    /// it paid; one that never moved with 402, since its time is over. Kept is all of a payment of which
-    /// nobody knows what became, whose work is to be taken back, or that was carried out and got no answer
-    /// yet.
+    /// it paid; one that never moved with 402, since its time is over. Of that one nothing is left: its
+    /// payer can sign its nonce anew for a later time, and work that was taken back is then done and paid
+    /// under the same [`CanonicalKey`](crate::x402::CanonicalKey). Kept is all of a payment of which nobody
+    /// knows what became, whose work is to be taken back, or that was carried out and got no answer yet.
     ///
     /// # Errors
     /// Those of the store.
