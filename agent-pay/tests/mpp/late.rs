@@ -252,6 +252,10 @@ async fn money_held_for_a_run_without_an_end_is_not_freed_by_a_stranger() {
     let lost = say(&market, &bought, "agent_buyer", &mine).await;
     assert!(matches!(lost, Verdict::Run(_)));
     clock.advance(Duration::from_secs(130));
+    // Whether it was paid is not known yet, so neither is whether it can go back.
+    let refund = Order::refund(id, &who("agent_buyer"), op("r"), money(PRICE));
+    let told = say(&market, &bought, "agent_buyer", &refund).await;
+    assert!(matches!(told, Verdict::Busy { .. }));
     let void = |name: &str| Order::void(id, &who(name));
     let told = say(&market, &bought, "agent_poor", &void("agent_poor")).await;
     assert!(matches!(told, Verdict::Refused(refused) if !refused.is_final));
