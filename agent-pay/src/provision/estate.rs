@@ -244,7 +244,7 @@ impl Estate {
         let of = self.provisioner.name().to_owned();
         let names = self
             .db()
-            .write(move |tx| turn::UNFINISHED.next(tx, &of, limit))
+            .write(move |tx| turn::next(tx, &turn::UNFINISHED, &of, limit))
             .await?;
         let mut done = Vec::new();
         for name in names {

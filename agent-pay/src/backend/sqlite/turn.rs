@@ -16,7 +16,7 @@ pub(crate) struct Turns {
     pub(crate) list: &'static str,
     /// Selects an integer and a text, which together are a row's place and no other's, and whatever else
     /// is read: of rows after the place (`?1`, `?2`) whose integer is below `?4`, in the order of
-    /// places, at most `?3`. [`keys_of`](Self::keys_of) says whose as `?5`.
+    /// places, at most `?3`. [`page_of`](Self::page_of) says whose as `?5`.
     pub(crate) select: &'static str,
 }
 
@@ -48,26 +48,27 @@ impl Turns {
         read_keys(self.next(tx, i64::MAX, limit, |row| row.get(1))?)
     }
 
-    /// The same of those that are somebody's, who goes through them in turns of their own.
+    /// The same of those that are somebody's; see [`page_of`](Self::page_of).
     pub(crate) fn keys_of(
         &self,
         tx: &Tx<'_>,
         whose: &str,
         limit: usize,
     ) -> Result<Vec<IdempotencyKey>> {
-        read_keys(self.page_of(tx, whose, limit, |row| row.get(1))?)
+        read_keys(self.page_of(tx, whose, (i64::MAX, limit), |row| row.get(1))?)
     }
 
-    fn page_of<T>(
+    /// As [`next`](Self::next), of those that are somebody's, who goes through them in turns of its own.
+    pub(crate) fn page_of<T>(
         &self,
         tx: &Tx<'_>,
         whose: &str,
-        limit: usize,
+        (below, limit): (i64, usize),
         read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>> {
         let list = format!("{}/{whose}", self.list);
         self.page(tx, &list, limit, |after, limit| {
-            let params = params![after.0, after.1, limit, i64::MAX, whose];
+            let params = params![after.0, after.1, limit, below, whose];
             self.after(tx, params, &read)
         })
     }
@@ -147,7 +148,7 @@ const REFUNDS: Turns = Turns {
 /// Returns the next refunds over a rail among at most `limit` that have no outcome.
 pub(crate) fn refunds_over(tx: &Tx<'_>, rail: &str, limit: usize) -> Result<Vec<IdempotencyKey>> {
     let read = |row: &Row<'_>| Ok((row.get(1)?, row.get(2)?));
-    let page: Vec<(String, String)> = REFUNDS.page_of(tx, rail, limit, read)?;
+    let page: Vec<(String, String)> = REFUNDS.page_of(tx, rail, (i64::MAX, limit), read)?;
     let mut over = Vec::new();
     for (key, spend) in page {
         if is_over(tx, &IdempotencyKey::new(spend)?, rail)? {

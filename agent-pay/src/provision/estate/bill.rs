@@ -99,7 +99,7 @@ impl Estate {
         let of = self.provisioner.name().to_owned();
         let names = self
             .db()
-            .write(move |tx| turn::DUE.next(tx, &of, limit))
+            .write(move |tx| turn::next(tx, &turn::DUE, &of, limit))
             .await?;
         let (mut changed, mut failed) = (Vec::new(), None);
         for name in names {
