@@ -26,7 +26,7 @@ pub struct Purged {
 
 impl Server {
     /// Forgets what is over, at most `limit` of each kind: answers that are given again to their
-    /// credentials, longer than `kept` after they were given, and a day at least, whatever `kept` says;
+    /// credentials, longer than `kept` after their request came, and a day at least, whatever `kept` says;
     /// never before the challenge expired, or before the session ended that they are of. And sessions
     /// that were closed, as long after their end. Call it from time to time.
     ///
