@@ -1,7 +1,5 @@
 //! Payers of several rails on one authority.
 
-#![expect(clippy::unwrap_used, reason = "tests")]
-
 use std::sync::Arc;
 use std::time::Duration;
 
