@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Stdio};
 use std::sync::Arc;
 
+use crate::child;
 use agent_core::store::{Config as StoreConfig, Db, Durability};
 use agent_core::{Classify, Env, ErrorKind, IdempotencyKey, Principal, Scope, SeededEntropy};
 use agent_memory::backend::sqlite::Config;
@@ -23,7 +24,6 @@ const READERS: usize = 10;
 const BATCHES: usize = 8;
 const BATCH: usize = 5;
 const KILLS: usize = 3;
-const DIRECTORY: &str = "AGENT_MEMORY_TEST_DIRECTORY";
 
 fn somebody() -> Scope {
     Scope::new(Principal::host())
@@ -130,16 +130,8 @@ struct Process {
 
 impl Process {
     fn run(test: &str, dir: &Path) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                &format!("concurrency::{test}"),
-                "--ignored",
-                "--nocapture",
-            ])
-            .env(DIRECTORY, dir)
+        let mut child = child::command(&format!("concurrency::{test}"), dir)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -171,10 +163,6 @@ impl Drop for Process {
     }
 }
 
-fn directory() -> PathBuf {
-    PathBuf::from(std::env::var_os(DIRECTORY).unwrap())
-}
-
 fn wait_for_a_line() {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
@@ -183,7 +171,7 @@ fn wait_for_a_line() {
 #[tokio::test]
 #[ignore = "the child process of a_file_another_process_has_open_is_refused"]
 async fn hold_the_file() {
-    let (store, _db) = open_file(&directory(), 7, false).await.unwrap();
+    let (store, _db) = open_file(&child::directory(), 7, false).await.unwrap();
     store.add(&somebody(), home(), batch(0, 0)).await.unwrap();
     println!("held by the child");
     wait_for_a_line();
@@ -208,7 +196,7 @@ async fn a_file_another_process_has_open_is_refused() {
 #[tokio::test]
 #[ignore = "the child process of two_processes_that_share_a_file_answer_alike"]
 async fn share_the_file() {
-    let (store, db) = open_file(&directory(), 7, true).await.unwrap();
+    let (store, db) = open_file(&child::directory(), 7, true).await.unwrap();
     println!("shared by the child");
     for n in 0..BATCHES {
         store.add(&somebody(), home(), batch(1, n)).await.unwrap();
@@ -258,9 +246,9 @@ fn secret(n: usize) -> String {
 #[tokio::test]
 #[ignore = "the child process of a_kill_while_erasing_brings_nothing_back"]
 async fn erase_until_killed() {
-    let seed = std::fs::read_to_string(directory().join("seed")).unwrap();
+    let seed = std::fs::read_to_string(child::directory().join("seed")).unwrap();
     let seed: usize = seed.parse().unwrap();
-    let (store, _db) = open_file(&directory(), u64::try_from(seed).unwrap(), false)
+    let (store, _db) = open_file(&child::directory(), u64::try_from(seed).unwrap(), false)
         .await
         .unwrap();
     for n in seed * 1_000.. {

@@ -6,9 +6,9 @@
 mod embed_again;
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
+use crate::child;
 use agent_core::store::{Config as StoreConfig, Db, Durability};
 use agent_core::{IdempotencyKey, Principal, Scope};
 use agent_memory::backend::Sqlite;
@@ -20,7 +20,6 @@ use agent_memory::{
 use tempfile::TempDir;
 
 const BATCH: usize = 25;
-const DIRECTORY: &str = "AGENT_MEMORY_TEST_DIRECTORY";
 
 async fn open(dir: &Path) -> (Sqlite, Db) {
     let bench = Bench::new();
@@ -95,7 +94,7 @@ async fn a_reopened_store_gives_the_same_answers() {
 #[tokio::test]
 #[ignore = "the child process of a_killed_ingest_leaves_whole_batches"]
 async fn ingest_until_killed() {
-    let dir = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+    let dir = child::directory();
     let (store, _db) = open(&dir).await;
     for n in 0.. {
         store.add(&somebody(), home(), batch(n)).await.unwrap();
@@ -106,15 +105,7 @@ async fn ingest_until_killed() {
 #[tokio::test]
 async fn a_killed_ingest_leaves_whole_batches() {
     let dir = TempDir::new().unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "durability::ingest_until_killed",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env(DIRECTORY, dir.path())
-        .stdout(Stdio::piped())
+    let mut child = child::command("durability::ingest_until_killed", dir.path())
         .spawn()
         .unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());

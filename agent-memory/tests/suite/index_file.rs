@@ -3,10 +3,10 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::child;
 use agent_core::store::{Config as StoreConfig, Db, Durability};
 use agent_core::{Classify, Env, ErrorKind, Principal, Scope};
 use agent_memory::backend::Sqlite;
@@ -17,7 +17,6 @@ use agent_memory::{
 };
 use tempfile::TempDir;
 
-const DIRECTORY: &str = "AGENT_MEMORY_TEST_DIRECTORY";
 const INDEX: &str = "store.db-memory-index-1";
 
 async fn open(dir: &Path) -> (Sqlite, Db) {
@@ -176,7 +175,7 @@ async fn erasing_removes_the_file_and_optimizing_writes_it_anew() {
 #[tokio::test]
 #[ignore = "the child process of a_kill_while_the_file_is_written_loses_nothing"]
 async fn optimize_until_killed() {
-    let dir = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+    let dir = child::directory();
     let (store, _db) = open(&dir).await;
     for n in 0.. {
         let drafts = drafts(n * 40..(n + 1) * 40);
@@ -186,25 +185,16 @@ async fn optimize_until_killed() {
     }
 }
 
-fn child(name: &str, dir: &Path) -> std::process::Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            &format!("index_file::{name}"),
-            "--ignored",
-            "--nocapture",
-        ])
-        .env(DIRECTORY, dir)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+fn run(name: &str, dir: &Path) -> std::process::Child {
+    let mut command = child::command(&format!("index_file::{name}"), dir);
+    command.spawn().unwrap()
 }
 
 #[tokio::test]
 async fn a_kill_while_the_file_is_written_loses_nothing() {
     for n_before in [2, 5] {
         let dir = TempDir::new().unwrap();
-        let mut child = child("optimize_until_killed", dir.path());
+        let mut child = run("optimize_until_killed", dir.path());
         let output = BufReader::new(child.stdout.take().unwrap());
         let lines = output.lines().map_while(Result::ok);
         let acknowledged = lines.filter(|line| line.contains("acknowledged"));
@@ -236,7 +226,7 @@ async fn a_kill_while_the_file_is_written_loses_nothing() {
 #[tokio::test]
 #[ignore = "the child process of a_second_process_is_refused_unless_the_file_is_shared"]
 async fn try_to_open() {
-    let dir = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+    let dir = child::directory();
     match try_open(&dir, false).await {
         Ok(_) => println!("opened"),
         Err(e) => println!("refused {:?}", e.kind()),
@@ -261,7 +251,7 @@ async fn a_second_process_is_refused_unless_the_file_is_shared() {
     let dir = TempDir::new().unwrap();
     let (store, db) = open(dir.path()).await;
     store.add(&somebody(), home(), drafts(0..50)).await.unwrap();
-    let said = said_by(child("try_to_open", dir.path()));
+    let said = said_by(run("try_to_open", dir.path()));
     assert!(
         said.contains(&format!("refused {:?}", ErrorKind::Conflict)),
         "{said}"
@@ -271,7 +261,7 @@ async fn a_second_process_is_refused_unless_the_file_is_shared() {
 
     let (store, _db) = try_open(dir.path(), true).await.unwrap();
     answers(&store).await;
-    let said = said_by(child("try_to_open", dir.path()));
+    let said = said_by(run("try_to_open", dir.path()));
     assert!(said.contains("shared shipment 13 arrived"), "{said}");
     let query = Query::new(home(), "other process").with_limit(1);
     let hits = store.search(&somebody(), query).await.unwrap();

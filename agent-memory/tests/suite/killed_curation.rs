@@ -5,17 +5,15 @@
 #[path = "../killed/curation.rs"]
 mod killed;
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::child;
 use agent_core::store::{Config as StoreConfig, Db, Durability};
 use agent_memory::backend::Sqlite;
 use agent_memory::backend::sqlite::Config;
 use agent_memory::conformance::Bench;
 use tempfile::TempDir;
-
-const DIRECTORY: &str = "AGENT_MEMORY_TEST_CURATION";
 
 async fn open(bench: &Bench, dir: &Path) -> (Arc<Sqlite>, Db) {
     let config = StoreConfig::new(dir.join("store.db")).with_durability(Durability::ProcessKill);
@@ -28,7 +26,7 @@ async fn open(bench: &Bench, dir: &Path) -> (Arc<Sqlite>, Db) {
 #[tokio::test]
 #[ignore = "the child process of a_killed_curator_leaves_whole_decisions"]
 async fn curate_until_killed() {
-    let dir = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+    let dir = child::directory();
     let bench = Bench::new();
     let (store, _db) = open(&bench, &dir).await;
     killed::curate_until_killed(&bench, store).await;
@@ -37,15 +35,7 @@ async fn curate_until_killed() {
 #[tokio::test]
 async fn a_killed_curator_leaves_whole_decisions() {
     let dir = TempDir::new().unwrap();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "killed_curation::curate_until_killed",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env(DIRECTORY, dir.path())
-        .stdout(Stdio::piped())
+    let mut child = child::command("killed_curation::curate_until_killed", dir.path())
         .spawn()
         .unwrap();
     let output = child.stdout.take().unwrap();

@@ -2,6 +2,7 @@
 //! linked as often as there are subjects, with everything the crate depends on.
 
 mod cached_embedder;
+mod child;
 mod concurrency;
 mod conformance;
 mod context;

@@ -1,10 +1,10 @@
 //! Another embedder: what it finds of memories that it did not embed, and embedding them again.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 
+use crate::child;
 use agent_core::store::{Config as StoreConfig, Db, Durability};
 use agent_core::{Env, SeededEntropy};
 use agent_memory::backend::Sqlite;
@@ -13,7 +13,7 @@ use agent_memory::conformance::Bench;
 use agent_memory::{Hit, MemoryStore, MemoryStoreExt, Query};
 use tempfile::TempDir;
 
-use super::{BATCH, DIRECTORY, answers, batch, home, open, somebody};
+use super::{BATCH, answers, batch, home, open, somebody};
 
 #[tokio::test]
 async fn another_embedder_finds_old_memories_by_words() {
@@ -118,7 +118,7 @@ async fn embedding_again_leaves_no_trace_of_the_former_embedder() {
 #[tokio::test]
 #[ignore = "the child process of embedding_again_goes_on_after_a_kill"]
 async fn embed_again_until_killed() {
-    let dir = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+    let dir = child::directory();
     let (store, _db) = open_anew(&dir, Some(Bench::new().embedder)).await;
     loop {
         let step = store.embed_again(&somebody(), 5).await.unwrap();
@@ -135,17 +135,12 @@ async fn embedding_again_goes_on_after_a_kill() {
     }
     db.close().await;
     drop(store);
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "durability::embed_again::embed_again_until_killed",
-            "--ignored",
-            "--nocapture",
-        ])
-        .env(DIRECTORY, dir.path())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = child::command(
+        "durability::embed_again::embed_again_until_killed",
+        dir.path(),
+    )
+    .spawn()
+    .unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());
     let last = output
         .lines()
